@@ -1,0 +1,1 @@
+"""PyTorch checkpoints to Flax parameters and back. The only package of the project that imports torch."""

@@ -1,0 +1,41 @@
+"""Install with `pip install -e .`; extras name what else a task needs."""
+
+from setuptools import find_packages, setup
+
+CONVERT = ["torch>=2.6", "safetensors>=0.5"]
+TEST_ORACLES = ["torch==2.13.0", "diffusers==0.42.1"]  # torch is pinned: a plain `torch` brings gigabytes of CUDA
+
+setup(
+    name="steady-jax",
+    version="0.1.0",
+    description="Steady-Forcing in JAX: fixed-camera nature video from text, streamed for minutes",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["steady_jax", "steady_jax.*", "converters", "converters.*"]),
+    package_data={"steady_jax": ["py.typed"]},
+    install_requires=[
+        "jax>=0.10,<0.13",
+        "flax>=0.12",
+        "orbax-checkpoint>=0.11",
+        "transformers>=5",
+        "sentencepiece",
+        "ftfy",
+        "einops",
+        "jaxtyping",
+        "ml_collections",
+        "numpy>=2",
+        "av>=14",
+        "pillow",
+        "huggingface_hub",
+    ],
+    extras_require={
+        "convert": CONVERT,
+        "train": ["optax"],
+        "data": ["grain"],
+        "eval": ["opencv-python-headless"],
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "test": [*CONVERT, *TEST_ORACLES, "pytest", "beartype", "hypothesis", "ruff"],
+    },
+)

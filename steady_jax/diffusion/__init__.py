@@ -1,0 +1,1 @@
+"""Flow matching: noise levels, and what the networks' velocity means."""

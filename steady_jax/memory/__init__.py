@@ -1,0 +1,1 @@
+"""What a rollout remembers: one file per published policy, all behind `base.MemoryPolicy`."""

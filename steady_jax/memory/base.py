@@ -1,0 +1,135 @@
+"""The interface of a memory policy, and the state they all share.
+
+A policy decides, once per block: what leaves before the block (`make_room`), where the block stands and how everything
+is rotated (`read`). After the refresh call wrote the block's keys and values, `commit` counts them. To add a policy,
+write a frozen dataclass of settings with these functions in a file of its own, and name it in
+`steady_jax.config.POLICIES`.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from steady_jax.shapes import Array, Bool, Float, Int
+
+
+@typing.no_type_check
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class KVMemory:
+    """Keys and values of past frames, all layers stacked. Filled slots are a prefix; what lies behind them is stale."""
+
+    k: Float[Array, "l b s n h"]  # after the key norm; rotated only where the policy says so
+    v: Float[Array, "l b s n h"]
+    filled: Int[Array, ""]  # slots (frames) that count
+    frame: Int[Array, ""]  # global index of the next frame; a flush does not reset it
+    block: Int[Array, ""]  # index of the next block
+
+
+@typing.no_type_check
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Where a block stands, and the temporal position of each frame for rotation; UNROTATED (-1) means not at all."""
+
+    start: Int[Array, ""]  # slot of the block's first frame
+    query: Int[Array, "f"]  # positions of the block's queries
+    stored: Int[Array, "f"] | None  # positions at which the block's keys are stored; None: all unrotated
+    read: Int[Array, "w"] | None  # positions by which stored keys are rotated when read, per slot; None: all unrotated
+
+
+@typing.runtime_checkable
+class MemoryPolicy(typing.Protocol):
+    """Settings of a policy (a frozen, hashable dataclass) and its pure functions; `frames` is the length of a block."""
+
+    window: int  # slots of the buffer, sinks and the block in work included
+
+    def check(self, frames: int, blocks: int | None) -> None:
+        """Raises ValueError if blocks of `frames`, `blocks` of them (None: without end), do not fit these settings."""
+
+    def make_room(self, memory: KVMemory, frames: int) -> tuple[KVMemory, Int[Array, ""]]:
+        """Flushes and evicts so that the next block fits. Returns the memory and how many frames were evicted."""
+
+    def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""]) -> Reading:
+        """Says where the block stands and how keys and queries are rotated; the same for all calls of the block."""
+
+
+def empty(k: Float[Array, "l b s n h"], v: Float[Array, "l b s n h"]) -> KVMemory:
+    """A memory at the start of a rollout, over buffers of zeros."""
+    zero = jnp.zeros((), jnp.int32)
+    return KVMemory(k, v, filled=zero, frame=zero, block=zero)
+
+
+def commit(memory: KVMemory, frames: int) -> KVMemory:
+    """Counts a block whose keys and values the refresh call has written behind the filled slots."""
+    return dataclasses.replace(
+        memory, filled=memory.filled + frames, frame=memory.frame + frames, block=memory.block + 1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """One layer's slots, seen inside a buffer of all layers so that only slices of it are ever copied."""
+
+    buffer: Float[Array, "l b s n h"]
+    layer: Int[Array, ""]
+    tokens_per_frame: int
+
+    def take(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "1 b t n h"]:
+        """The tokens of `count` frames from slot `first`."""
+        _, batch, _, heads, head_width = self.buffer.shape
+        size = (1, batch, count * self.tokens_per_frame, heads, head_width)
+        return jax.lax.dynamic_slice(self.buffer, (self.layer, 0, first * self.tokens_per_frame, 0, 0), size)
+
+    def put(self, first: Int[Array, ""] | int, frames: Float[Array, "1 b t n h"]) -> "Slots":
+        """The slots with the tokens of some frames written from slot `first` on."""
+        start = (self.layer, 0, first * self.tokens_per_frame, 0, 0)
+        return dataclasses.replace(self, buffer=jax.lax.dynamic_update_slice(self.buffer, frames, start))
+
+
+def update_slots(memory: KVMemory, window: int, when: Bool[Array, ""], update: Callable[[Slots], Slots]) -> KVMemory:
+    """Applies `update` to keys and values where `when` holds, one layer at a time: temporaries stay at one layer's
+    size.
+    """
+    tokens_per_frame = memory.k.shape[2] // window
+
+    def one_layer(layer: Int[Array, ""], buffers: tuple[Array, Array]) -> tuple[Array, Array]:
+        k, v = (update(Slots(buffer, layer, tokens_per_frame)).buffer for buffer in buffers)
+        return k, v
+
+    # a loop of no rounds leaves the buffers where they are; a branch may copy
+    layers = jnp.where(when, memory.k.shape[0], 0)
+    k, v = jax.lax.fori_loop(0, layers, one_layer, (memory.k, memory.v))
+    return dataclasses.replace(memory, k=k, v=v)
+
+
+def evict(
+    memory: KVMemory, window: int, sink: int, frames: int, merge: Callable[[Slots], Slots] = lambda slots: slots
+) -> tuple[KVMemory, Int[Array, ""]]:
+    """Lets the oldest frames behind the sink leave until `frames` more fit; what follows them moves up.
+
+    Args:
+        merge: what happens to one layer's slots before the evicted frames, which stand right behind the sink, are lost.
+    Returns: the memory, and how many frames left (0: nothing changed).
+    """
+    evicted = jnp.maximum(memory.filled + frames - window, 0)
+    staying = window - sink - frames  # behind the sink, wherever anything leaves
+
+    def move_up(slots: Slots) -> Slots:
+        slots = merge(slots)
+        return slots.put(sink, slots.take(sink + evicted, staying))
+
+    memory = update_slots(memory, window, evicted > 0, move_up)
+    return dataclasses.replace(memory, filled=memory.filled - evicted), evicted
+
+
+def check_window(window: int, sink: int, frames: int) -> None:
+    """Raises ValueError if the window cannot hold the sink and a block of `frames`."""
+    if window < sink + frames:
+        raise ValueError(
+            f"the window must hold the sink and a block, got window {window} < sink {sink} + block {frames} frames; "
+            "raise memory.window or lower memory.sink or block_frames"
+        )

@@ -1,0 +1,1 @@
+"""Layers: pure maths first, thin modules after."""

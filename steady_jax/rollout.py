@@ -1,0 +1,60 @@
+"""A rollout: blocks made one after the other, the memory carried through `lax.scan`.
+
+Noise belongs to (seed of the item, block, call) and to nothing else, so a rollout can be split, resumed or batched in
+any way.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from steady_jax.block import BlockSettings, generate_block
+from steady_jax.memory.base import KVMemory
+from steady_jax.models.wan_dit import PromptKV, WanDiT
+from steady_jax.shapes import Array, Float, Int, Latents, UInt32
+
+BlockNoise = Callable[[Int[Array, ""]], Float[Array, "calls b f h w c"]]
+
+
+def draw(
+    seeds: UInt32[Array, "b"], block: Int[Array, ""] | int, call: Int[Array, ""] | int, shape: tuple[int, int, int, int]
+) -> Latents:
+    """Standard normal noise [b, *shape] of one denoise call; each item's depends on its own seed alone."""
+
+    def of_item(seed: UInt32[Array, ""]) -> Float[Array, "f h w c"]:
+        return jax.random.normal(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), block), call), shape)
+
+    return jax.vmap(of_item)(seeds)
+
+
+def block_noise(seeds: UInt32[Array, "b"], calls: int, shape: tuple[int, int, int, int]) -> BlockNoise:
+    """The noise of all denoise calls of a block, as a function of the block's index; shape is [f, h, w, c] of one
+    item's block.
+    """
+    return lambda block: jnp.stack([draw(seeds, block, call, shape) for call in range(calls)])
+
+
+def rollout(
+    dit: WanDiT,
+    settings: BlockSettings,
+    memory: KVMemory,
+    prompt: PromptKV,
+    noise: BlockNoise,
+    blocks: int,
+) -> tuple[KVMemory, Latents]:
+    """Makes `blocks` more blocks.
+
+    Args:
+        memory: where to go on from; `block.empty_memory` starts a video.
+        prompt: cross-attention keys and values, from `WanDiT.encode_prompt`.
+        noise: gives the noise of a block from its index, see `block_noise`.
+    Returns: the memory after the last block, and the latents of all blocks [b, blocks * f, h, w, c].
+    """
+
+    def one_block(memory: KVMemory, _: None) -> tuple[KVMemory, Latents]:
+        return generate_block(dit, settings, memory, prompt, noise(memory.block))
+
+    memory, latents = jax.lax.scan(one_block, memory, length=blocks)
+    return memory, rearrange(latents, "i b f h w c -> b (i f) h w c")

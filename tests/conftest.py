@@ -1,0 +1,49 @@
+"""What every test shares: fixtures of the published systems, and the tiny sizes."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FIXTURES_VARIABLE = "STEADY_JAX_FIXTURES"
+
+
+class PublishedNumbers:
+    """One .npz of numbers from a published system: `meta`, and arrays by their name in the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._arrays = np.load(path)
+        self.meta: dict[str, Any] = json.loads(str(self._arrays["meta"]))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays.files
+
+    @property
+    def names(self) -> list[str]:
+        return self._arrays.files
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Weights by their PyTorch name."""
+        prefix = "param:"
+        return {name.removeprefix(prefix): self[name] for name in self.names if name.startswith(prefix)}
+
+
+@pytest.fixture(scope="session")
+def published() -> Callable[[str], PublishedNumbers]:
+    """Opens a fixture by name, for example published("wan_vae_tiny"). Unset folder: skip; missing file: failure."""
+    folder = os.environ.get(FIXTURES_VARIABLE)
+
+    def open_fixture(name: str) -> PublishedNumbers:
+        if folder is None:
+            pytest.skip(f"{FIXTURES_VARIABLE} is unset: no numbers of the published systems to compare with")
+        return PublishedNumbers(Path(folder) / f"{name}.npz")
+
+    return open_fixture
