@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 LAYER = "{layer}"
+DTYPES = ("float32", "float16", "bfloat16")  # of tensors that can be converted
 
 
 class Tensor(Protocol):
@@ -91,15 +92,29 @@ def problems(rules: Iterable[Rule], parameters: Mapping[str, Any], tensors: Mapp
     """Everything that keeps `tensors` (PyTorch name -> tensor) from filling `parameters`, one line each; empty if they
     fit.
     """
+    rules = list(rules)
     expected = torch_shapes(rules, parameters)
     found = [f"missing {name} {shape}" for name, shape in expected.items() if name not in tensors]
     found += [f"unknown {name} {tuple(tensor.shape)}" for name, tensor in tensors.items() if name not in expected]
-    for name in expected.keys() & tensors.keys():
-        shape, tensor = expected[name], tensors[name]
+    for name, shape in expected.items():
+        if name not in tensors:
+            continue
+        tensor = tensors[name]
         if tuple(tensor.shape) != shape:
             found.append(f"{name} has shape {tuple(tensor.shape)}, the network needs {shape}")
-        if np.dtype(tensor.dtype).kind not in "fV":  # bfloat16 is kind V
-            found.append(f"{name} has type {tensor.dtype}, a floating-point type is needed")
+        if np.dtype(tensor.dtype).name not in DTYPES:
+            found.append(f"{name} has type {np.dtype(tensor.dtype).name}, needed is one of {', '.join(DTYPES)}")
+    return found + _mixed(rules, parameters, tensors)
+
+
+def _mixed(rules: Iterable[Rule], parameters: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Stacks whose layers have types that do not combine."""
+    found = []
+    for rule in rules:
+        names = rule.torch_names(tuple(parameters[rule.path].shape))
+        kinds = {np.dtype(tensors[name].dtype).name for name in names if name in tensors}
+        if {"float16", "bfloat16"} <= kinds:
+            found.append(f"{rule.torch} is float16 in some layers and bfloat16 in others, which one array cannot hold")
     return found
 
 

@@ -39,6 +39,11 @@ def empty_memory(dit: WanDiT, settings: BlockSettings, batch: int, height: int, 
     return base.empty(cache.k, cache.v)
 
 
+def cache_of(memory: KVMemory) -> KVCache:
+    """The buffer as the network reads it."""
+    return KVCache(memory.k, memory.v)
+
+
 def open_block(
     settings: BlockSettings, config: DiTConfig, memory: KVMemory, height: int, width: int
 ) -> tuple[KVMemory, CacheView]:
@@ -83,7 +88,7 @@ def predict_x0(
 ) -> Latents:
     """One denoise call: the network's x0 for latents at the noise level of `call`. The memory stays as it is."""
     timestep, sigma = jnp.asarray(settings.calls.timesteps)[call], jnp.asarray(settings.calls.sigmas)[call]
-    velocity = dit.causal(xt, _per_frame(timestep, xt), prompt, KVCache(memory.k, memory.v), view)
+    velocity = dit.causal(xt, _per_frame(timestep, xt), prompt, cache_of(memory), view)
     return x0_from_velocity(xt, velocity, sigma)
 
 
@@ -92,7 +97,7 @@ def refresh(
 ) -> KVMemory:
     """Stores the finished block: one call on its clean latents, whose keys and values are all that memory keeps."""
     timestep = jnp.float32(settings.calls.context_timestep)
-    cache = dit.refresh(x0, _per_frame(timestep, x0), prompt, KVCache(memory.k, memory.v), view)
+    cache = dit.refresh(x0, _per_frame(timestep, x0), prompt, cache_of(memory), view)
     return base.commit(dataclasses.replace(memory, k=cache.k, v=cache.v), settings.frames)
 
 

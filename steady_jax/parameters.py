@@ -22,7 +22,8 @@ def random(network: Callable[..., nnx.Module], *args: Any, seed: int = 0, dtype:
     """Builds `network(*args, rngs=...)` with random weights, as one compiled program; `dtype` casts them."""
 
     def made() -> nnx.Module:
-        module = network(*args, rngs=nnx.Rngs(seed))
+        rngs = nnx.Rngs(jax.random.key(seed, impl="rbg"))  # compiles several times faster than the default generator
+        module = network(*args, rngs=rngs)
         return module if dtype is None else jax.tree.map(lambda array: array.astype(dtype), module)
 
     return jax.jit(made)()

@@ -39,11 +39,22 @@ class PublishedNumbers:
 @pytest.fixture(scope="session")
 def published() -> Callable[[str], PublishedNumbers]:
     """Opens a fixture by name, for example published("wan_vae_tiny"). Unset folder: skip; missing file: failure."""
+    return lambda name: PublishedNumbers(_fixture_folder() / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Callable[[str], dict[str, tuple[int, ...]]]:
+    """Tensor names and shapes of a real checkpoint, for example manifest("wan2.1_vae"); beside the fixtures' folder."""
+
+    def shapes(name: str) -> dict[str, tuple[int, ...]]:
+        content = json.loads((_fixture_folder().parent / "manifests" / f"{name}.json").read_text())
+        return {tensor: tuple(shape) for tensor, shape in content.items()}
+
+    return shapes
+
+
+def _fixture_folder() -> Path:
     folder = os.environ.get(FIXTURES_VARIABLE)
-
-    def open_fixture(name: str) -> PublishedNumbers:
-        if folder is None:
-            pytest.skip(f"{FIXTURES_VARIABLE} is unset: no numbers of the published systems to compare with")
-        return PublishedNumbers(Path(folder) / f"{name}.npz")
-
-    return open_fixture
+    if folder is None:
+        pytest.skip(f"{FIXTURES_VARIABLE} is unset: no numbers of the published systems to compare with")
+    return Path(folder)

@@ -27,10 +27,10 @@ class SelfForcing:
         """See base.MemoryPolicy."""
         base.check_window(self.window, self.sink, frames)
         if not self.rolling and (blocks is None or blocks * frames > self.window):
-            asked = "a video without end" if blocks is None else f"{blocks * frames} frames"
+            asked = "a video without end was" if blocks is None else f"{blocks * frames} frames were"
             raise ValueError(
-                f"self_forcing without a rolling window ends after {self.window // frames * frames} latent frames, "
-                f"{asked} were asked for; set memory.rolling=True, shorten the video, or choose another policy"
+                f"self_forcing without a rolling window ends after {self.window // frames * frames} latent frames, but "
+                f"{asked} asked for; set memory.rolling=True, shorten the video, or choose another policy"
             )
 
     def make_room(self, memory: KVMemory, frames: int) -> tuple[KVMemory, Int[Array, ""]]:

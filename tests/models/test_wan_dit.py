@@ -1,26 +1,202 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
+from diffusers import SkyReelsV2Transformer3DModel, WanTransformer3DModel
 from einops import rearrange
 from helpers_convert import dit_from_torch
 
+from steady_jax import block, parameters
+from steady_jax.block import BlockSettings
+from steady_jax.diffusion.flow_matching import FewSteps
+from steady_jax.memory.self_forcing import SelfForcing
+from steady_jax.models.wan_dit import DIT_SIZES, DiTConfig, WanDiT
+
+TINY = DiTConfig(
+    width=64, ffn_width=96, heads=2, layers=2, text_width=48, text_length=16, frequency_width=32, dtype="float32"
+)
+SETTINGS = {"num_attention_heads": TINY.heads, "text_len": TINY.text_length}
+HEIGHT, WIDTH = 4, 6
+
 
 @pytest.mark.fixtures
-def test_fixture(published):
+def test_published_velocities(published):
     numbers = published("wan_t2v_tiny")
     dit = dit_from_torch(numbers.parameters, numbers.meta["config"])
-    context = {name: _padded(numbers[f"in:context{name}"], numbers.meta["config"]["text_len"]) for name in "AB"}
-    cases = {"A": ([0], ["A"]), "B": ([0], ["B"]), "C": ([0, 1], ["A", "B"])}
-    for case, (items, contexts) in cases.items():
+    length = numbers.meta["config"]["text_len"]
+    padded = {name: pad(numbers[f"in:context{name}"], length) for name in "AB"}
+    velocity = jax.jit(lambda dit, x, t, text: dit(x, t, dit.encode_prompt(text)))
+    for case, items in {"A": [0], "B": [0], "C": [0, 1]}.items():
         x = rearrange(numbers["in:x"][items], "b c f h w -> b f h w c")
-        timesteps = np.repeat(numbers["in:t"][items, None], x.shape[1], axis=1)
-        prompt = jnp.stack([context[name] for name in contexts])
-        velocity = jax.jit(lambda dit, x, t, p: dit(x, t, dit.encode_prompt(p)))(dit, x, timesteps, prompt)
-        np.testing.assert_allclose(
-            rearrange(velocity, "b f h w c -> b c f h w"), numbers[f"out:{case}"], atol=1e-4, rtol=0
+        timesteps = jnp.repeat(numbers["in:t"][items, None], x.shape[1], axis=1)
+        text = jnp.stack([padded[name] for name in ("AB" if case == "C" else case)])
+        ours = rearrange(velocity(dit, x, timesteps, text), "b f h w c -> b c f h w")
+        np.testing.assert_allclose(ours, numbers[f"out:{case}"], atol=1e-4, rtol=0)
+
+
+def test_diffusers_transformer_agrees():
+    oracle = diffusers_network(WanTransformer3DModel)
+    x, text = random((2, 16, 3, HEIGHT, WIDTH)), random((2, TINY.text_length, TINY.text_width))
+    timesteps = np.float32([900.5, 20])
+    with torch.no_grad():
+        expected = oracle(torch.tensor(x), torch.tensor(timesteps), torch.tensor(text), return_dict=False)[0]
+    dit = dit_from_torch(arrays(oracle), SETTINGS)
+    per_frame = jnp.repeat(timesteps[:, None], x.shape[2], axis=1)
+    ours = dit(jnp.asarray(rearrange(x, "b c f h w -> b f h w c")), per_frame, dit.encode_prompt(jnp.asarray(text)))
+    np.testing.assert_allclose(rearrange(ours, "b f h w c -> b c f h w"), expected, atol=1e-4, rtol=0)
+
+
+def test_blocks_over_the_buffer_equal_block_causal_attention_in_one_pass():
+    """diffusers' SkyReels transformer has Wan's parameters, a timestep per frame, and a block-causal mask."""
+    frames, blocks = 3, 3
+    oracle = diffusers_network(SkyReelsV2Transformer3DModel, inject_sample_info=False)
+    oracle._set_ar_attention(frames)
+    dit = dit_from_torch(arrays(oracle), SETTINGS)
+    text = random((1, TINY.text_length, TINY.text_width))
+    clean, noisy = random((1, 16, frames * blocks, HEIGHT, WIDTH)), random((1, 16, frames, HEIGHT, WIDTH), seed=1)
+
+    settings = BlockSettings(SelfForcing(), FewSteps(), frames)
+    prompt = dit.encode_prompt(jnp.asarray(text))
+    memory = block.empty_memory(dit, settings, 1, HEIGHT, WIDTH)
+    for index in range(blocks):
+        memory, view = block.open_block(settings, dit.config, memory, HEIGHT, WIDTH)
+        cache = block.cache_of(memory)
+        xt = rearrange(noisy, "b c f h w -> b f h w c")
+        ours = dit.causal(jnp.asarray(xt), jnp.full((1, frames), 625.0), prompt, cache, view)
+        past = clean[:, :, : index * frames]
+        with torch.no_grad():
+            expected = oracle(
+                torch.tensor(np.concatenate([past, noisy], axis=2)),
+                torch.tensor([[0.0] * past.shape[2] + [625.0] * frames]),
+                torch.tensor(text),
+                enable_diffusion_forcing=True,
+                return_dict=False,
+            )[0][:, :, -frames:]
+        np.testing.assert_allclose(rearrange(ours, "b f h w c -> b c f h w"), expected, atol=1e-4, rtol=0)
+        x0 = clean[:, :, index * frames : (index + 1) * frames]
+        memory = block.refresh(
+            dit, settings, memory, view, prompt, jnp.asarray(rearrange(x0, "b c f h w -> b f h w c"))
         )
 
 
-def _padded(context, length):
+def test_one_block_over_an_empty_buffer_equals_the_bidirectional_network():
+    dit = parameters.random(WanDiT, TINY)
+    settings = BlockSettings(SelfForcing(window=5), FewSteps(), 5)
+    prompt = dit.encode_prompt(jnp.asarray(random((2, TINY.text_length, TINY.text_width))))
+    x = jnp.asarray(random((2, 5, HEIGHT, WIDTH, 16)))
+    timesteps = jnp.asarray(np.float32([[1000, 500, 3.5, 0, 77]] * 2))
+    memory, view = block.open_block(settings, TINY, block.empty_memory(dit, settings, 2, HEIGHT, WIDTH), HEIGHT, WIDTH)
+    causal = dit.causal(x, timesteps, prompt, block.cache_of(memory), view)
+    np.testing.assert_allclose(causal, dit(x, timesteps, prompt), atol=1e-5)
+
+
+def test_each_frame_has_its_own_timestep_and_each_item_its_own_result():
+    dit = parameters.random(WanDiT, TINY)
+    prompt = dit.encode_prompt(jnp.asarray(random((2, TINY.text_length, TINY.text_width))))
+    x = jnp.asarray(random((2, 2, HEIGHT, WIDTH, 16)))
+    both = dit(x, jnp.float32([[500, 500], [900, 100]]), prompt)
+    alone = dit(x[1:], jnp.float32([[900, 100]]), jax.tree.map(lambda kv: kv[:, 1:], prompt))
+    np.testing.assert_allclose(both[1:], alone, atol=1e-5)
+    same_timestep = dit(x[1:], jnp.float32([[900, 900]]), jax.tree.map(lambda kv: kv[:, 1:], prompt))
+    assert np.abs(same_timestep - alone).max() > 1e-3
+
+
+def test_remat_changes_nothing_but_memory():
+    dit, prompt, x, timesteps = small_case()
+
+    def loss(dit):
+        return jnp.sum(dit(x, timesteps, prompt) ** 2)
+
+    plain = parameters.named(jax.grad(loss)(dit))
+    config = dataclasses.replace(TINY, remat=True)
+    remat = parameters.filled(parameters.abstract(WanDiT, config), parameters.named(dit))
+    for path, gradient in parameters.named(jax.grad(loss)(remat)).items():
+        np.testing.assert_allclose(gradient, plain[path], atol=1e-5, rtol=1e-4, err_msg=path)
+
+
+def test_bfloat16_is_near_float32():
+    dit, prompt, x, timesteps = small_case()
+    config = dataclasses.replace(TINY, dtype="bfloat16")
+    low = parameters.filled(parameters.abstract(WanDiT, config), parameters.named(dit))
+    low_prompt = jax.tree.map(lambda kv: kv.astype(jnp.bfloat16), prompt)
+    exact, ours = dit(x, timesteps, prompt), low(x, timesteps, low_prompt)
+    assert ours.dtype == jnp.float32
+    assert np.linalg.norm(ours - exact) < 3e-2 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(("size", "billions"), [("1.3b", 1.419), ("14b", 14.288)])
+def test_real_sizes_without_memory(size, billions):
+    config = DIT_SIZES[size]
+    dit = parameters.abstract(WanDiT, config)
+    count = sum(leaf.size for leaf in parameters.named(dit).values())
+    assert round(count / 1e9, 3) == billions
+    x = jax.ShapeDtypeStruct((1, 21, 60, 104, 16), jnp.float32)
+    text = jax.ShapeDtypeStruct((1, config.text_length, config.text_width), jnp.bfloat16)
+    timesteps = jax.ShapeDtypeStruct((1, 21), jnp.float32)
+    out = jax.eval_shape(lambda dit, x, t, text: dit(x, t, dit.encode_prompt(text)), dit, x, timesteps, text)
+    assert out.shape == x.shape
+    assert config.tokens_per_frame(60, 104) == 60 * 104 // 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"heads": 5}, "got width 64 and heads 5"),
+        ({"heads": 32}, "at least 6 channels"),
+        ({"dtype": "float16"}, "got 'float16'"),
+        ({"frequency_width": 31}, "frequency_width must be even"),
+    ],
+)
+def test_sizes_that_cannot_work_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    dit, prompt, x, timesteps = small_case()
+    with pytest.raises(ValueError, match="must be multiples of 2, got 3x6"):
+        dit(x[:, :, :3], timesteps, prompt)
+    with pytest.raises(ValueError, match=r"must be \[batch, 16, 48\], got \[1, 8, 48\]"):
+        dit.encode_prompt(jnp.zeros((1, 8, 48)))
+
+
+def small_case():
+    dit = parameters.random(WanDiT, TINY)
+    prompt = dit.encode_prompt(jnp.asarray(random((1, TINY.text_length, TINY.text_width))))
+    return dit, prompt, jnp.asarray(random((1, 2, HEIGHT, WIDTH, 16))), jnp.float32([[937.5, 20]])
+
+
+def diffusers_network(kind, **more):
+    torch.manual_seed(0)
+    return kind(
+        num_attention_heads=TINY.heads,
+        attention_head_dim=TINY.head_width,
+        num_layers=TINY.layers,
+        ffn_dim=TINY.ffn_width,
+        text_dim=TINY.text_width,
+        freq_dim=TINY.frequency_width,
+        in_channels=TINY.channels,
+        out_channels=TINY.channels,
+        **more,
+    ).eval()
+
+
+def arrays(network):
+    """Weights by name, moved off zero and one so that each of them counts."""
+    rng = np.random.default_rng(0)
+    return_weights = {}
+    for name, tensor in network.state_dict().items():
+        tensor += torch.tensor(0.1 * rng.standard_normal(tuple(tensor.shape)), dtype=tensor.dtype)
+        return_weights[name] = tensor.numpy()
+    return return_weights
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def pad(context, length):
     return np.pad(context, ((0, length - context.shape[0]), (0, 0)))

@@ -1,0 +1,26 @@
+"""A tiny model at 64x64, for a plain CPU: seconds, not minutes.
+
+    python scripts/sample.py --config=configs/tiny.py --config.prompt="Waves roll onto a black beach, fixed camera."
+
+writes an mp4, a WebP preview and a JSON with the settings into outputs/. Without a checkpoint the weights are random
+and the picture is noise; with one made by scripts/convert.py, add --config.checkpoint=FOLDER. Another memory policy is
+the config's
+argument: --config=configs/tiny.py:self_forcing.
+"""
+
+from ml_collections import ConfigDict
+
+from steady_jax.config import sampling_config
+
+
+def get_config(policy: str = "steady") -> ConfigDict:
+    """Settings of a sampling run.
+
+    Args:
+        policy: memory policy, "steady" or "self_forcing".
+    """
+    config = sampling_config(policy, model="tiny")
+    config.height = config.width = 64
+    config.block_frames = 3
+    config.dtype = "float32"  # faster than bfloat16 on a CPU
+    return config

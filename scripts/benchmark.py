@@ -1,0 +1,100 @@
+"""Measures sampling and prints one JSON: python scripts/benchmark.py --config=configs/tiny.py
+
+Takes the configs of sample.py. Without a checkpoint weights are random, which costs the same time and memory. Speeds
+are pixel frames per second; "denoise" counts all calls of a block, the refresh call included.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from steady_jax.config import MODELS, block_settings, known
+from steady_jax.pipeline import FRAMES_PER_SECOND, SteadyPipeline, VideoRollout
+from steady_jax.run import command_line
+from steady_jax.run.command_line import usage_errors
+from steady_jax.run.sidecar import plain, versions
+from steady_jax.text import ByteTokenizer
+
+PROMPT = "Waves roll onto a black beach, fixed camera."
+COUNTED_BLOCKS = 5  # after the window is full
+
+
+def main(config: ConfigDict) -> None:
+    """Fills the window, then times blocks, decoding, and both together."""
+    with usage_errors():
+        pipeline = open_pipeline(config)
+    embeddings = pipeline.encode(config.prompt or PROMPT)
+    pipeline.release_text_encoder()
+    compile_and_run(pipeline.rollout(embeddings, config.seed))
+
+    rollout = pipeline.rollout(embeddings, config.seed)
+    latency = seconds_of(lambda: rollout.decode(rollout.next_latents()))
+    for _ in range(pipeline.settings.policy.window // pipeline.settings.frames):
+        latents = rollout.next_latents()
+    frames = pipeline.settings.frames * pipeline.model.vae.temporal_stride
+    fps = {
+        "denoise_fps": rollout.next_latents,
+        "vae_fps": lambda: rollout.decode(latents),
+        "end_to_end_fps": lambda: jax.device_get(rollout.decode(rollout.next_latents())),
+    }
+    report = {
+        "config": config,
+        "weights": config.checkpoint or "random",
+        "compile_seconds": {name: program.compile_seconds for name, program in pipeline.programs.items()},
+        "first_block_latency_seconds": latency,
+        "calls_per_block": len(pipeline.settings.calls.steps) + 1,
+        "pixel_frames_per_block": frames,
+        **{
+            name: frames / statistics.median(seconds_of(work) for _ in range(COUNTED_BLOCKS))
+            for name, work in fps.items()
+        },
+        "frames_per_second_of_video": FRAMES_PER_SECOND,
+        "peak_memory_bytes": peak_memory(),
+        "versions": versions(jax.devices()[0].device_kind),
+    }
+    json.dump(plain(report), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def open_pipeline(config: ConfigDict) -> SteadyPipeline:
+    """The pipeline of the config's checkpoint, or of random weights with the config's sizes."""
+    settings, model = block_settings(config), known(config.model, MODELS, "model")
+    size = {"height": config.height, "width": config.width}
+    if config.checkpoint is not None:
+        runtime = {"dtype": config.dtype, "attention": config.attention}
+        return SteadyPipeline.from_checkpoint(config.checkpoint, settings, model=model, **runtime, **size)
+    model = model.computing_in(config.dtype, config.attention)
+    return SteadyPipeline.from_random(model, settings, ByteTokenizer(model.dit.text_length), **size)
+
+
+def compile_and_run(rollout: VideoRollout) -> None:
+    """Runs every program once; a block has at least the two latent frames that need the VAE's two programs, or gets
+    more.
+    """
+    for _ in range(2):
+        jax.block_until_ready(rollout.decode(rollout.next_latents()))
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """Seconds until the result of `work` is there."""
+    start = time.perf_counter()
+    jax.block_until_ready(work())
+    return time.perf_counter() - start
+
+
+def peak_memory() -> dict[str, int]:
+    """Peak bytes of the process, and of the device where it counts its own."""
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    device = jax.local_devices()[0].memory_stats() or {}
+    return {"process": process, "device": device.get("peak_bytes_in_use", 0)}
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,264 @@
+"""One folder that holds a whole model: a description, one orbax item per network, and the tokenizer's files.
+
+FOLDER/checkpoint.json    format version; for every part its files; for a network its sizes, dtypes, parameter count
+FOLDER/dit/               orbax item (also `vae/`, `text_encoder/`), one leaf per parameter path
+FOLDER/tokenizer/         the tokenizer's files as they came
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from steady_jax import orbax_item, parameters
+
+FORMAT = 1
+DESCRIPTION = "checkpoint.json"
+TOKENIZER = "tokenizer"
+NETWORKS = ("dit", "vae", "text_encoder")
+PARTS = (*NETWORKS, TOKENIZER)
+RUNTIME_FIELDS = ("dtype", "attention", "remat")  # of a configuration: how a network computes, not what it is
+
+Sharding = jax.sharding.Sharding
+Shardings = Sharding | Callable[[str, jax.ShapeDtypeStruct], Sharding] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One part of a checkpoint. Sizes, dtypes and parameters are empty for the tokenizer."""
+
+    name: str
+    source: str  # where it came from
+    files: Mapping[str, int]  # bytes of every file, by its path inside the part
+    sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # fields of the network's configuration
+    dtypes: tuple[str, ...] = ()
+    parameters: int = 0
+
+    def config(self, kind: type, **runtime: Any) -> Any:
+        """The configuration of the network: `kind` (DiTConfig, ...) with the stored sizes, and fields such as dtype."""
+        return kind(**self.sizes, **runtime)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose parts were found complete."""
+
+    folder: Path
+    parts: Mapping[str, Part]
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.folder / TOKENIZER
+
+
+def describe(folder: str | Path, parts: Iterable[str] = PARTS) -> Checkpoint:
+    """Reads the description of a checkpoint folder and checks that nothing of it is missing. Loads no parameters.
+
+    Args:
+        folder: made by `scripts/convert.py`.
+        parts: the parts the caller needs; a folder may hold more.
+    Raises:
+        ValueError: the folder is no checkpoint; or lists the parts it lacks and the files that are missing or cut off.
+    """
+    folder = Path(folder)
+    found = _read_description(folder)
+    lacking = [f"{name}: not in this checkpoint" for name in parts if name not in found]
+    lacking += [line for part in found.values() for line in _missing_files(folder / part.name, part)]
+    if lacking:
+        raise ValueError(
+            f"the checkpoint {folder} is incomplete:\n  "
+            + "\n  ".join(lacking)
+            + "\nCopy the folder again, or convert again: "
+            "scripts/convert.py --source BASE_FOLDER --source STUDENT_FILE --destination NEW_FOLDER"
+        )
+    return Checkpoint(folder, found)
+
+
+def check_sizes(part: Part, config: Any, folder: str | Path) -> None:
+    """Compares the stored sizes of a network with a configuration's.
+
+    Raises:
+        ValueError: lists every size that differs.
+    """
+    asked = sizes(config)
+    differing = [
+        f"{name} is {part.sizes.get(name, 'absent')}, the configuration asks for {asked.get(name, 'nothing')}"
+        for name in {**part.sizes, **asked}
+        if part.sizes.get(name) != asked.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"{part.name} of the checkpoint {folder} has another size than the configuration asks for:\n  "
+            + "\n  ".join(differing)
+            + "\nChange the configuration, or name a checkpoint converted from the model it asks for."
+        )
+
+
+def load_component(
+    folder: str | Path,
+    name: str,
+    network: Callable[..., nnx.Module],
+    config: Any,
+    *,
+    dtype: Any = None,
+    sharding: Shardings = None,
+) -> nnx.Module:
+    """Builds `network(config)` with the parameters of one part, restored straight onto their devices.
+
+    Args:
+        folder: a checkpoint folder.
+        name: of the part, for example "dit".
+        network: class of the network, for example WanDiT.
+        config: its configuration; sizes must be those of the checkpoint (see `Part.config`).
+        dtype: type to cast parameters to while they are read; None keeps the stored ones.
+        sharding: one sharding for all, or a function of (path, shape); None places all on the first device.
+    Raises:
+        ValueError: parts are missing, or lists every size that differs from the configuration's.
+    """
+    part = describe(folder, parts=[name]).parts[name]
+    check_sizes(part, config, folder)
+    item = Path(folder) / name
+    stored = orbax_item.shapes(item)
+    module = parameters.filled(parameters.abstract(network, config), stored)
+    wanted = {
+        path: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=_sharding(sharding, path, leaf))
+        for path, leaf in stored.items()
+    }
+    return parameters.filled(module, orbax_item.read(item, wanted))
+
+
+class StoredArrays(Mapping[str, np.ndarray]):
+    """The parameters of one part by path, as numpy arrays; each is read when it is asked for, and not kept."""
+
+    def __init__(self, folder: str | Path, name: str) -> None:
+        describe(folder, parts=[name])
+        self._item = Path(folder) / name
+        self.shapes = orbax_item.shapes(self._item)
+
+    def __getitem__(self, path: str) -> np.ndarray:
+        leaf = self.shapes[path]
+        wanted = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_sharding(None, path, leaf))
+        return np.asarray(orbax_item.read(self._item, {path: wanted})[path])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+@contextlib.contextmanager
+def new_folder(destination: str | Path) -> Iterator[Path]:
+    """Gives a folder beside `destination` to write into, which takes that name when the block ends without an error.
+
+    Raises:
+        ValueError: the destination, or what an interrupted conversion left beside it, exists. Nothing is overwritten.
+    """
+    destination = Path(destination)
+    draft = destination.with_name(destination.name + ".incomplete")
+    if destination.exists():
+        raise ValueError(f"{destination} exists and is never overwritten; name another destination or remove it")
+    if draft.exists():
+        raise ValueError(f"{draft} exists: another conversion is running, or one was interrupted; then remove it")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.rename(destination)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def save_component(
+    folder: Path, name: str, config: Any, arrays: Iterable[tuple[str, np.ndarray]], source: str = ""
+) -> Part:
+    """Writes one network, given as (path, array) pairs that are pulled one at a time.
+
+    Args:
+        folder: from `new_folder`.
+        name: of the part, for example "dit".
+        config: the network's configuration.
+        arrays: every parameter once. An array is let go as soon as it is written.
+        source: where the parameters come from, in words.
+    Returns:
+        What `save_description` needs to know.
+    """
+    item = folder / name
+    orbax_item.write(item, arrays)
+    stored = orbax_item.shapes(item).values()
+    count = sum(math.prod(leaf.shape) for leaf in stored)
+    return Part(name, source, _files(item), sizes(config), tuple(sorted({leaf.dtype.name for leaf in stored})), count)
+
+
+def save_tokenizer(folder: Path, tokenizer: Path, source: str = "") -> Part:
+    """Copies the files of a tokenizer's folder as they are."""
+    target = folder / TOKENIZER
+    target.mkdir()
+    for file in sorted(tokenizer.iterdir()):
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
+    return Part(TOKENIZER, source, _files(target))
+
+
+def save_description(folder: Path, parts: Iterable[Part]) -> None:
+    """Writes checkpoint.json, last: a folder without it is no checkpoint."""
+    described = {part.name: {k: v for k, v in dataclasses.asdict(part).items() if k != "name"} for part in parts}
+    (folder / DESCRIPTION).write_text(json.dumps({"format": FORMAT, "parts": described}, indent=2) + "\n")
+
+
+def sizes(config: Any) -> dict[str, Any]:
+    """The fields of a configuration that say what the network is, and not how it computes."""
+    fields = [field.name for field in dataclasses.fields(config) if field.name not in RUNTIME_FIELDS]
+    return {name: getattr(config, name) for name in fields}
+
+
+def _read_description(folder: Path) -> dict[str, Part]:
+    file = folder / DESCRIPTION
+    if not file.is_file():
+        raise ValueError(
+            f"{folder} is not a checkpoint folder: it has no {DESCRIPTION}. "
+            "Make one from PyTorch files with scripts/convert.py --source ... --destination ..."
+        )
+    try:
+        content = json.loads(file.read_text())
+        version = content["format"]
+        if version == FORMAT:
+            return {name: Part(name, **_tuples(part)) for name, part in content["parts"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}); copy the checkpoint again, or convert again") from error
+    raise ValueError(f"{file} has format {version!r}, this version reads format {FORMAT}; convert again")
+
+
+def _missing_files(root: Path, part: Part) -> list[str]:
+    wrong = [
+        name for name, size in part.files.items() if not (root / name).is_file() or (root / name).stat().st_size != size
+    ]
+    if not wrong:
+        return []
+    if len(wrong) == len(part.files):
+        return [f"{part.name}: none of its {len(part.files)} files is there"]
+    return [f"{part.name}: {len(wrong)} of {len(part.files)} files are missing or cut off, for example {wrong[0]}"]
+
+
+def _sharding(sharding: Shardings, path: str, leaf: jax.ShapeDtypeStruct) -> Sharding:
+    if sharding is None:
+        return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return sharding if isinstance(sharding, Sharding) else sharding(path, leaf)
+
+
+def _files(root: Path) -> dict[str, int]:
+    return {str(file.relative_to(root)): file.stat().st_size for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

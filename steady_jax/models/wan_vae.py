@@ -1,0 +1,237 @@
+"""The Wan2.1 video VAE: pixels to latents and back, in chunks with a carried cache, whatever the length of the video.
+
+A latent frame stands for 4 pixel frames, the first one of a clip for 1. So there are two programs each way: one for the
+first frame, one for every chunk after it. A whole clip is the first program and then a `lax.scan` of the second, and
+nothing but the clip itself grows with its length.
+
+Source: Wan team 2025, arXiv 2503.20314, section on Wan-VAE.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from steady_jax.models.vae_layers import (
+    Cache,
+    Chain,
+    FrameAttention,
+    NormConv,
+    Residual,
+    SpatialDown,
+    SpatialUp,
+    TemporalDown,
+    TemporalUp,
+    linear,
+)
+from steady_jax.nn.causal_conv import CausalConv
+from steady_jax.shapes import Array, Float
+
+__all__ = ["Cache", "VAEConfig", "WanVAE"]
+
+DTYPES = ("bfloat16", "float32")
+COLOURS = 3
+
+# fmt: off
+WAN_LATENT_MEAN = (
+    -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+    0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+)
+WAN_LATENT_STD = (
+    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+)
+# fmt: on
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEConfig:
+    """Sizes of the network, and how it computes. Sequences are kept as tuples, so lists (from JSON) do as well."""
+
+    channels: int = 16  # of latents
+    width: int = 96  # channels at full resolution
+    multipliers: Sequence[int] = (1, 2, 4, 4)  # channels of each level in widths; height and width halve in between
+    res_blocks: int = 2  # per level of the encoder; the decoder has one more
+    temporal_downsample: Sequence[bool] = (False, True, True)  # after which levels the frame rate halves too
+    latent_mean: Sequence[float] = WAN_LATENT_MEAN  # per channel, of the encoder's output before it is normalised
+    latent_std: Sequence[float] = WAN_LATENT_STD
+    dtype: str = "bfloat16"  # of convolutions and activations
+
+    def __post_init__(self) -> None:
+        for name in ("multipliers", "temporal_downsample", "latent_mean", "latent_std"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("channels", "width", "res_blocks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.multipliers or len(self.temporal_downsample) != len(self.multipliers) - 1:
+            raise ValueError(
+                "temporal_downsample needs one entry for each level (multiplier) but the last, "
+                f"got temporal_downsample {self.temporal_downsample} with multipliers {self.multipliers}"
+            )
+        if any(width < 2 or width % 2 for width in self.widths[1:]):
+            raise ValueError(
+                f"the decoder halves channels between levels, so they must be even, got levels of {self.widths}"
+            )
+        for name in ("latent_mean", "latent_std"):
+            if len(getattr(self, name)) != self.channels:
+                raise ValueError(
+                    f"{name} needs one value per latent channel ({self.channels}), got {len(getattr(self, name))}"
+                )
+        if min(self.latent_std) <= 0:
+            raise ValueError(f"latent_std must be positive, got {self.latent_std}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, full resolution first."""
+        return tuple(self.width * multiplier for multiplier in self.multipliers)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Rows (and columns) of pixels per row of latents."""
+        return 2 ** (len(self.multipliers) - 1)
+
+    @property
+    def temporal_stride(self) -> int:
+        """Pixel frames per latent frame, after the first: that one is one pixel frame."""
+        return 2 ** sum(self.temporal_downsample)
+
+    def check_clip(self, frames: int, height: int, width: int) -> None:
+        """Refuses clips that the encoder cannot take whole.
+
+        Raises:
+            ValueError: not 1 + 4k frames, or height or width not a multiple of 8 (4 and 8 as the strides are).
+        """
+        extra = (frames - 1) % self.temporal_stride
+        if frames < 1 or extra:
+            more = frames + self.temporal_stride - extra
+            less = f"drop the last {extra} or " if frames > extra else ""
+            raise ValueError(
+                f"the VAE encodes 1 + {self.temporal_stride}k pixel frames, got {frames}: {less}give {more} frames"
+            )
+        if height % self.spatial_stride or width % self.spatial_stride or not height or not width:
+            raise ValueError(
+                f"pixel height and width must be multiples of {self.spatial_stride}, got {height}x{width}: "
+                "crop or resize the video"
+            )
+
+
+class WanVAE(nnx.Module):
+    """The network. `encode` and `decode` take whole clips, `decode_first` and `decode_next` one latent frame."""
+
+    def __init__(self, config: VAEConfig, *, rngs: nnx.Rngs) -> None:
+        self.encoder = Chain(encoder_layers(config, rngs))
+        self.to_moments = linear(2 * config.channels, 2 * config.channels, config.dtype, rngs)
+        self.from_latent = linear(config.channels, config.channels, config.dtype, rngs)
+        self.decoder = Chain(decoder_layers(config, rngs))
+        self.config = config
+
+    def encode(self, pixels: Float[Array, "b f height width rgb"]) -> Float[Array, "b _ _ _ c"]:
+        """Latents of a clip, (mu - mean) / std without sampling.
+
+        Args:
+            pixels: -1..1; 1 + 4k frames, height and width multiples of 8.
+        Returns: 1 + k latent frames of height/8 x width/8, float32.
+        Raises:
+            ValueError: other sizes.
+        """
+        self.config.check_clip(*pixels.shape[1:4])
+
+        def chunk(cache: Cache, frames: Array) -> tuple[Cache, Array]:
+            latent, cache = self._encode(frames, cache)
+            return cache, latent
+
+        first, cache = self._encode(pixels[:, :1], None)
+        chunks = rearrange(pixels[:, 1:], "b (k t) h w c -> k b t h w c", t=self.config.temporal_stride)
+        _, later = jax.lax.scan(chunk, cache, chunks)
+        return jnp.concatenate([first, rearrange(later, "k b 1 h w c -> b k h w c")], axis=1)
+
+    def decode(self, latents: Float[Array, "b f h w c"]) -> Float[Array, "b _ _ _ rgb"]:
+        """Pixels of a clip, bit for bit what `decode_first` and `decode_next` give one by one.
+
+        Args:
+            latents: normalised, as `encode` returns them.
+        Returns: 1 + 4 (f - 1) frames, 8 times as high and wide, about -1..1 (not clamped), float32.
+        """
+
+        def chunk(cache: Cache, latent: Array) -> tuple[Cache, Array]:
+            pixels, cache = self.decode_next(latent, cache)
+            return cache, pixels
+
+        first, cache = self.decode_first(latents[:, 0])
+        _, later = jax.lax.scan(chunk, cache, rearrange(latents[:, 1:], "b f h w c -> f b h w c"))
+        return jnp.concatenate([first, rearrange(later, "k b t h w c -> b (k t) h w c")], axis=1)
+
+    def decode_first(self, latent: Float[Array, "b h w c"]) -> tuple[Float[Array, "b 1 _ _ rgb"], Cache]:
+        """The one pixel frame of a clip's first latent frame, and the cache for the next."""
+        return self._decode(latent, None)
+
+    def decode_next(self, latent: Float[Array, "b h w c"], cache: Cache) -> tuple[Float[Array, "b _ _ _ rgb"], Cache]:
+        """The 4 pixel frames of a later latent frame, and the cache for the next, of the same names, shapes and types.
+
+        It fits the body of a `lax.scan`, and the cache may be donated.
+        """
+        return self._decode(latent, cache)
+
+    def abstract_cache(self, batch: int, height: int, width: int) -> Cache:
+        """Shapes and types of the decoder's cache for latents of height x width."""
+        latent = jax.ShapeDtypeStruct((batch, height, width, self.config.channels), jnp.float32)
+        return jax.eval_shape(lambda vae, latent: vae.decode_first(latent)[1], self, latent)
+
+    def _encode(self, pixels: Array, cache: Cache | None) -> tuple[Array, Cache]:
+        h, cache = self.encoder(pixels, cache)
+        mu, _ = jnp.split(self.to_moments(h).astype(jnp.float32), 2, axis=-1)  # the other half is the log variance
+        return (mu - jnp.array(self.config.latent_mean)) / jnp.array(self.config.latent_std), cache
+
+    def _decode(self, latent: Array, cache: Cache | None) -> tuple[Array, Cache]:
+        mu = latent * jnp.array(self.config.latent_std) + jnp.array(self.config.latent_mean)
+        pixels, cache = self.decoder(self.from_latent(mu[:, None]), cache)
+        return pixels.astype(jnp.float32), cache
+
+
+def encoder_layers(config: VAEConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    """From pixels to means and log variances: levels of residual blocks, each but the last followed by a halving."""
+    common = {"dtype": config.dtype, "rngs": rngs}
+    layers: dict[str, nnx.Module] = {"conv_in": CausalConv(COLOURS, config.width, **common)}
+    inputs, last = config.width, len(config.widths) - 1
+    for level, width in enumerate(config.widths):
+        stage = _residuals(inputs, width, config.res_blocks, **common)
+        if level < last:
+            stage["down"] = SpatialDown(width, **common)
+            if config.temporal_downsample[level]:
+                stage["time_down"] = TemporalDown(width, **common)
+        layers[f"level{level}"] = Chain(stage)
+        inputs = width
+    return {**layers, "middle": _middle(inputs, **common), "head": NormConv(inputs, 2 * config.channels, **common)}
+
+
+def decoder_layers(config: VAEConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    """From latents to pixels: the levels in reverse, each but the last followed by a doubling that halves channels."""
+    common = {"dtype": config.dtype, "rngs": rngs}
+    inputs, last = config.widths[-1], len(config.widths) - 1
+    layers: dict[str, nnx.Module] = {"conv_in": CausalConv(config.channels, inputs, **common)}
+    layers["middle"] = _middle(inputs, **common)
+    for level, width in enumerate(reversed(config.widths)):
+        stage = _residuals(inputs, width, config.res_blocks + 1, **common)
+        if level < last:
+            if config.temporal_downsample[last - 1 - level]:
+                stage["time_up"] = TemporalUp(width, **common)
+            stage["up"] = SpatialUp(width, **common)
+        layers[f"level{level}"] = Chain(stage)
+        inputs = width // 2
+    return {**layers, "head": NormConv(config.widths[0], COLOURS, **common)}
+
+
+def _residuals(inputs: int, width: int, blocks: int, *, dtype: str, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+    before = [inputs] + [width] * (blocks - 1)
+    return {f"block{i}": Residual(before[i], width, dtype=dtype, rngs=rngs) for i in range(blocks)}
+
+
+def _middle(width: int, *, dtype: str, rngs: nnx.Rngs) -> Chain:
+    first = Residual(width, width, dtype=dtype, rngs=rngs)
+    attention = FrameAttention(width, dtype=dtype, rngs=rngs)
+    return Chain({"first": first, "attention": attention, "last": Residual(width, width, dtype=dtype, rngs=rngs)})

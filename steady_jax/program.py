@@ -1,0 +1,31 @@
+"""A function compiled once: its compile time and memory are known, and a second compilation cannot happen unseen."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+
+class Program:
+    """Compiles `function` for the shapes of its first call; later calls with other shapes are an error.
+
+    Args:
+        donate: positions of arguments whose buffers the program may reuse.
+    """
+
+    def __init__(self, function: Callable[..., Any], *, donate: Sequence[int] = ()) -> None:
+        self._jitted = jax.jit(function, donate_argnums=tuple(donate))
+        self._compiled: jax.stages.Compiled | None = None
+        self.compile_seconds = 0.0
+
+    def __call__(self, *args: Any) -> Any:
+        return self.compile(*args)(*args)
+
+    def compile(self, *args: Any) -> jax.stages.Compiled:
+        """The compiled program; args (arrays or their abstract shapes) are looked at the first time only."""
+        if self._compiled is None:
+            start = time.perf_counter()
+            self._compiled = self._jitted.lower(*args).compile()
+            self.compile_seconds = time.perf_counter() - start
+        return self._compiled

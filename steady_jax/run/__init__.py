@@ -1,0 +1,1 @@
+"""What happens around a rollout: video, preview, progress and settings, written as frames arrive."""

@@ -1,0 +1,106 @@
+"""One line that says how far a rollout is: `frames 48/160  6.2 FPS  time left 0:18`.
+
+Not tqdm: a log file gets carriage returns from it instead of lines, its rate includes the time of the first compile,
+and its clock cannot be replaced in a test. What would be left of it is a carriage return.
+"""
+
+import io
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+WINDOW = 8  # updates that the speed is measured over
+SECONDS_BETWEEN_LINES = 10.0  # in a log file
+CLEAR_TO_END = "\x1b[K"
+
+
+class Progress:
+    """Shows a stage or the count of frames: one rewritten line on a terminal, a line now and then in a log.
+
+    A context manager.
+
+    Args:
+        total_frames: frames of the whole video.
+        stream: where to write, stderr if None.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, total_frames: int, *, stream: io.TextIOBase | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total, self._clock = total_frames, clock
+        self._stream = sys.stderr if stream is None else stream
+        self._on_terminal = self._stream.isatty()
+        self._marks: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)
+        self._text = self._shown = ""
+        self._shown_at = float("-inf")
+
+    def stage(self, name: str) -> None:
+        """Shows what is done instead of frames, for example "compiling". Its time does not count as time for frames."""
+        self._marks.clear()
+        self._show(name, now=True)
+
+    def update(self, frames_done: int) -> None:
+        """Shows that so many frames of the whole video are done."""
+        self._marks.append((self._clock(), frames_done))
+        self._show(progress_text(frames_done, self._total, speed(self._marks)), now=frames_done >= self._total)
+
+    def close(self) -> None:
+        """Ends the line, or writes a last one if it is not in the log yet. A second call does nothing."""
+        if self._on_terminal and self._text:
+            self._stream.write("\n")
+        elif self._text != self._shown:
+            self._stream.write(f"{self._text}\n")
+        self._stream.flush()
+        self._text = self._shown = ""
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _show(self, text: str, now: bool) -> None:
+        self._text = text
+        if self._on_terminal:
+            self._stream.write(f"\r{text[: _columns(self._stream) - 1]}{CLEAR_TO_END}")
+        elif now or self._clock() - self._shown_at >= SECONDS_BETWEEN_LINES:
+            self._stream.write(f"{text}\n")
+            self._shown, self._shown_at = text, self._clock()
+        self._stream.flush()
+
+
+def speed(marks: Sequence[tuple[float, int]]) -> float | None:
+    """Returns frames per second from the first to the last of (seconds, frames done); None before it can be known."""
+    if len(marks) < 2:
+        return None
+    (start, first), (end, last) = marks[0], marks[-1]
+    return (last - first) / (end - start) if end > start and last > first else None
+
+
+def progress_text(frames_done: int, total_frames: int, fps: float | None) -> str:
+    """Returns the line; speed and time left are missing while `fps` is None."""
+    count = f"frames {frames_done}/{total_frames}"
+    if fps is None:
+        return count
+    return f"{count}  {fps:.1f} FPS  time left {clock_text((total_frames - frames_done) / fps)}"
+
+
+def clock_text(seconds: float) -> str:
+    """Returns 0:18 or 1:02:03."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _columns(stream: io.TextIOBase) -> int:
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or shutil.get_terminal_size().columns
+    except OSError:  # a terminal that has no size of its own
+        return shutil.get_terminal_size().columns

@@ -1,0 +1,32 @@
+"""The prompts of a run, and the names of their videos."""
+
+import re
+from pathlib import Path
+
+LONGEST_NAME = 60  # characters of a prompt in a file name
+
+
+def read_prompts(prompt: str | None, prompt_file: str | None) -> list[str]:
+    """The prompts of a run: one text, or the lines of a UTF-8 file (empty lines are left out).
+
+    Raises:
+        ValueError: neither or both are given, or there is no text.
+        OSError: the file cannot be read.
+    """
+    if (prompt is None) == (prompt_file is None):
+        given = "both are given" if prompt is not None else "none is given"
+        raise ValueError(f'give either --config.prompt="..." or --config.prompt_file=FILE, {given}')
+    lines = [prompt] if prompt is not None else Path(prompt_file).read_text(encoding="utf-8").splitlines()
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ValueError(f"a prompt must not be empty, got {prompt_file or repr(prompt)} without any text")
+    return prompts
+
+
+def video_name(prompt: str, seed: int, index: int | None = None) -> str:
+    """A file name that says what is in it: the prompt's first words and the seed; index is the prompt's line in a file."""
+    words = re.sub(r"\W+", "-", prompt.lower()).strip("-")
+    if len(words) > LONGEST_NAME:
+        words = words[: LONGEST_NAME + 1].rpartition("-")[0] or words[:LONGEST_NAME]
+    number = "" if index is None else f"{index:04d}-"
+    return f"{number}{words or 'video'}-seed{seed}"

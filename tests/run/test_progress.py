@@ -1,0 +1,159 @@
+import fcntl
+import io
+import os
+import pty
+import struct
+import termios
+
+import pytest
+
+from steady_jax.run.progress import Progress, clock_text, progress_text, speed
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self):
+        self.seconds = 100.0
+
+    def __call__(self):
+        return self.seconds
+
+
+class Log(io.StringIO):
+    @property
+    def lines(self):
+        assert self.getvalue() == "" or self.getvalue().endswith("\n")
+        return self.getvalue().splitlines()
+
+
+@pytest.fixture
+def terminal():
+    """A terminal of 30 columns: a stream to write to, and a function that returns what it was sent up to a newline."""
+    reading, writing = pty.openpty()
+    fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
+    attributes = termios.tcgetattr(writing)
+    attributes[1] &= ~termios.OPOST  # a newline stays a newline
+    termios.tcsetattr(writing, termios.TCSANOW, attributes)
+    stream = os.fdopen(writing, "w")
+
+    def sent():
+        text = ""
+        while not text.endswith("\n"):
+            text += os.read(reading, 1000).decode()
+        return text
+
+    yield stream, sent
+    stream.close()
+    os.close(reading)
+
+
+def test_the_line():
+    assert progress_text(48, 160, 6.2) == "frames 48/160  6.2 FPS  time left 0:18"
+    assert progress_text(9, 160, None) == "frames 9/160"
+    assert [clock_text(seconds) for seconds in (-1.0, 0.0, 59.6, 61.0, 3723.0)] == [
+        "0:00",
+        "0:00",
+        "1:00",
+        "1:01",
+        "1:02:03",
+    ]
+
+
+def test_speed_is_measured_between_the_first_and_the_last_mark():
+    assert speed([]) is None
+    assert speed([(5.0, 12)]) is None
+    assert speed([(5.0, 12), (5.0, 24)]) is None  # no time has passed
+    assert speed([(5.0, 12), (6.0, 24), (11.0, 36)]) == 4.0
+
+
+def test_time_to_compile_and_old_speeds_do_not_spoil_the_estimate():
+    clock, log = Clock(), Log()
+    with Progress(1000, stream=log, clock=clock) as progress:
+        progress.stage("compiling")
+        clock.seconds += 300
+        progress.update(12)
+        for block, seconds in enumerate([60] * 3 + [3] * 8, 2):  # 8 updates later the slow ones are forgotten
+            clock.seconds += seconds
+            progress.update(12 * block)
+        assert log.lines[-1].split("  ")[1] == "4.0 FPS"
+        clock.seconds += 300
+        progress.stage("compiling another scene")
+        clock.seconds += 300
+        progress.update(900)
+        clock.seconds += 10
+        progress.update(950)
+    assert log.lines[0] == "compiling"
+    assert log.lines[1] == "frames 12/1000"
+    assert log.lines[-2:] == ["frames 900/1000", "frames 950/1000  5.0 FPS  time left 0:10"]
+
+
+def test_a_log_gets_a_line_every_ten_seconds_and_the_last_one():
+    clock, log = Clock(), Log()
+    with Progress(100, stream=log, clock=clock) as progress:
+        progress.stage("encoding prompt")
+        for done in range(4, 84, 4):
+            clock.seconds += 2
+            progress.update(done)
+    counts = [line.split()[1] for line in log.lines[1:]]
+    assert counts == ["20/100", "40/100", "60/100", "80/100"]
+    assert "\r" not in log.getvalue()
+    assert "\x1b" not in log.getvalue()
+
+
+@pytest.mark.parametrize("total", [24, 100])
+def test_the_last_state_is_in_the_log_once(total):
+    clock, log = Clock(), Log()
+    with Progress(total, stream=log, clock=clock) as progress:
+        for done in (8, 16, 24):
+            clock.seconds += 1
+            progress.update(done)
+        progress.close()
+    assert [line.split()[1] for line in log.lines] == [f"8/{total}", f"24/{total}"]
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten_and_never_wraps(terminal):
+    stream, sent = terminal
+    clock = Clock()
+    with Progress(160, stream=stream, clock=clock) as progress:
+        progress.stage("encoding prompt")
+        progress.update(36)
+        clock.seconds += 2
+        progress.update(48)
+        progress.close()
+    assert sent() == (
+        "\rencoding prompt\x1b[K"
+        "\rframes 36/160\x1b[K"
+        "\rframes 48/160  6.0 FPS  time \x1b[K"  # 29 of 30 columns
+        "\n"
+    )
+
+
+def test_a_terminal_of_unknown_width_takes_the_environments(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "11")
+    stream = Terminal()
+    with Progress(160, stream=stream) as progress:
+        progress.stage("encoding prompt")
+    assert stream.getvalue() == "\rencoding p\x1b[K\n"
+
+
+def test_nothing_shown_is_nothing_written_and_an_error_ends_the_line(capsys):
+    with Progress(10):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+    def rollout():
+        with Progress(10) as progress:
+            progress.update(4)
+            progress.update(5)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollout()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split("  ")[0] for line in err.splitlines()] == ["frames 4/10", "frames 5/10"]
