@@ -97,4 +97,4 @@ def peak_memory() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, __doc__)

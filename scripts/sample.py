@@ -104,4 +104,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, __doc__)

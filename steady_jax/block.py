@@ -17,7 +17,7 @@ from steady_jax.memory.base import KVMemory, MemoryPolicy, Reading
 from steady_jax.models.wan_dit import DiTConfig, PromptKV, WanDiT
 from steady_jax.nn.kv_cache import CacheView, KVCache
 from steady_jax.nn.rope import rotation
-from steady_jax.shapes import Array, Float, Int, Latents
+from steady_jax.shapes import Array, Float, Index, Int, Latents
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def denoise(
     view: CacheView,
     prompt: PromptKV,
     noise: Float[Array, "calls b f h w c"],
-    exit_call: Int[Array, ""] | int,
+    exit_call: Index,
 ) -> Latents:
     """Runs the calls before `exit_call` and returns the noisy latents which that call gets.
 
@@ -70,7 +70,7 @@ def denoise(
     """
     sigmas = jnp.asarray(settings.calls.sigmas)
 
-    def step(call: Int[Array, ""], xt: Latents) -> Latents:
+    def step(call: Index, xt: Latents) -> Latents:
         x0 = predict_x0(dit, settings, memory, view, prompt, xt, call)
         return add_noise(x0, noise[call + 1], sigmas[call + 1])
 
@@ -84,7 +84,7 @@ def predict_x0(
     view: CacheView,
     prompt: PromptKV,
     xt: Latents,
-    call: Int[Array, ""] | int,
+    call: Index,
 ) -> Latents:
     """One denoise call: the network's x0 for latents at the noise level of `call`. The memory stays as it is."""
     timestep, sigma = jnp.asarray(settings.calls.timesteps)[call], jnp.asarray(settings.calls.sigmas)[call]

@@ -60,6 +60,11 @@ class SteadyPipeline:
             ValueError: a size that is no multiple of the networks' stride, or settings that do not fit each other.
         """
         _check_size(height, width, model.pixel_stride)
+        if tokenizer.vocabulary > model.text_encoder.vocabulary:
+            raise ValueError(
+                f"the text encoder needs a row for every piece of the tokenizer, got {model.text_encoder.vocabulary} rows "
+                f"and {tokenizer.vocabulary} pieces; take both from the same model"
+            )
         settings.policy.check(settings.frames, blocks=1)
         self.model, self.settings, self.tokenizer = model, settings, tokenizer
         self.height, self.width = height, width
@@ -102,11 +107,6 @@ class SteadyPipeline:
             for name in NETWORKS:
                 checkpoint.check_sizes(found.parts[name], getattr(model, name), path)
         tokenizer = Tokenizer.from_folder(found.tokenizer, stored.dit.text_length)
-        if tokenizer.vocabulary > stored.text_encoder.vocabulary:
-            raise ValueError(
-                f"the tokenizer in {path} knows {tokenizer.vocabulary} pieces but the text encoder has "
-                f"{stored.text_encoder.vocabulary} embeddings; convert again from a folder where they belong together"
-            )
 
         def load(name: str) -> nnx.Module:
             config = getattr(stored, name)

@@ -13,20 +13,19 @@ from einops import rearrange
 from steady_jax.block import BlockSettings, generate_block
 from steady_jax.memory.base import KVMemory
 from steady_jax.models.wan_dit import PromptKV, WanDiT
-from steady_jax.shapes import Array, Float, Int, Latents, UInt32
+from steady_jax.shapes import Array, Float, Index, Int, Latents, UInt32
 
 BlockNoise = Callable[[Int[Array, ""]], Float[Array, "calls b f h w c"]]
 
 
-def draw(
-    seeds: UInt32[Array, "b"], block: Int[Array, ""] | int, call: Int[Array, ""] | int, shape: tuple[int, int, int, int]
-) -> Latents:
+def draw(seeds: UInt32[Array, "b"], block: Index, call: Index, shape: tuple[int, int, int, int]) -> Latents:
     """Standard normal noise [b, *shape] of one denoise call; each item's depends on its own seed alone."""
 
     def of_item(seed: UInt32[Array, ""]) -> Float[Array, "f h w c"]:
         return jax.random.normal(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), block), call), shape)
 
-    return jax.vmap(of_item)(seeds)
+    # the barrier keeps the compiler from computing noise anew, and with other roundings, where it is used
+    return jax.lax.optimization_barrier(jax.vmap(of_item)(seeds))
 
 
 def block_noise(seeds: UInt32[Array, "b"], calls: int, shape: tuple[int, int, int, int]) -> BlockNoise:

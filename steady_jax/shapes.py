@@ -20,9 +20,9 @@ buffer.
 
 from jaxtyping import Array, Bool, Float, Int, UInt8, UInt32
 
-__all__ = ["UNROTATED", "Array", "Bool", "Float", "Int", "Latents", "Pixels", "UInt8", "UInt32"]
+__all__ = ["UNROTATED", "Array", "Bool", "Float", "Index", "Int", "Latents", "UInt8", "UInt32"]
 
 Latents = Float[Array, "b f h w c"]
-Pixels = Float[Array, "b f h w c"]  # values in -1..1
+Index = Int[Array, ""] | int  # of a block, a call, a layer or a slot; whole numbers where jit is off
 
 UNROTATED = -1  # as a temporal position: this frame's keys are read, or stored, without rotation

@@ -5,7 +5,7 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import ftfy
 import numpy as np
@@ -17,6 +17,7 @@ TOKENIZER_FILE, SETTINGS_FILE = "tokenizer.json", "tokenizer_config.json"
 TokenRows = tuple[Int[np.ndarray, "b t"], Int[np.ndarray, "b t"]]
 
 
+@runtime_checkable
 class PromptTokenizer(Protocol):
     """What the pipeline needs of a tokenizer. Prompts are cleaned inside."""
 

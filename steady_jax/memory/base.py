@@ -13,7 +13,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from steady_jax.shapes import Array, Bool, Float, Int
+from steady_jax.shapes import Array, Bool, Float, Index, Int
 
 
 @typing.no_type_check
@@ -75,16 +75,16 @@ class Slots:
     """One layer's slots, seen inside a buffer of all layers so that only slices of it are ever copied."""
 
     buffer: Float[Array, "l b s n h"]
-    layer: Int[Array, ""]
+    layer: Index
     tokens_per_frame: int
 
-    def take(self, first: Int[Array, ""] | int, count: int) -> Float[Array, "1 b t n h"]:
+    def take(self, first: Index, count: int) -> Float[Array, "1 b t n h"]:
         """The tokens of `count` frames from slot `first`."""
         _, batch, _, heads, head_width = self.buffer.shape
         size = (1, batch, count * self.tokens_per_frame, heads, head_width)
         return jax.lax.dynamic_slice(self.buffer, (self.layer, 0, first * self.tokens_per_frame, 0, 0), size)
 
-    def put(self, first: Int[Array, ""] | int, frames: Float[Array, "1 b t n h"]) -> "Slots":
+    def put(self, first: Index, frames: Float[Array, "1 b t n h"]) -> "Slots":
         """The slots with the tokens of some frames written from slot `first` on."""
         start = (self.layer, 0, first * self.tokens_per_frame, 0, 0)
         return dataclasses.replace(self, buffer=jax.lax.dynamic_update_slice(self.buffer, frames, start))
@@ -96,7 +96,7 @@ def update_slots(memory: KVMemory, window: int, when: Bool[Array, ""], update: C
     """
     tokens_per_frame = memory.k.shape[2] // window
 
-    def one_layer(layer: Int[Array, ""], buffers: tuple[Array, Array]) -> tuple[Array, Array]:
+    def one_layer(layer: Index, buffers: tuple[Array, Array]) -> tuple[Array, Array]:
         k, v = (update(Slots(buffer, layer, tokens_per_frame)).buffer for buffer in buffers)
         return k, v
 

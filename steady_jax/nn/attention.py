@@ -1,9 +1,17 @@
-"""Attention over a prefix of keys: softmax(q k^T / sqrt(h)) v."""
+"""Attention over a prefix of keys, softmax(q k^T / sqrt(h)) v, by the fastest way of the platform.
+
+No backend builds a mask or a bias of t x s: the prefix is a number, and slots behind it may hold anything finite.
+"""
 
 import jax
 import jax.numpy as jnp
 
+from steady_jax.nn.attention_chunked import chunked
+from steady_jax.nn.attention_tpu import splash
 from steady_jax.shapes import Array, Float, Int
+
+CUDNN_WIDEST_HEAD = 128  # on every GPU that has the kernel; the newer ones take 256
+CUDNN_HEAD_STEP = 8
 
 
 def attention(
@@ -14,11 +22,78 @@ def attention(
     valid_tokens: Int[Array, ""] | int | None = None,
     backend: str = "auto",
 ) -> Float[Array, "b t n h"]:
-    """Attention of every query to the first `valid_tokens` keys (all of them if None)."""
-    if backend not in ("auto", "xla"):
-        raise ValueError(f"unknown attention backend {backend!r}, the known ones are: auto, xla")
-    scores = jnp.einsum("btnh,bsnh->bnts", q, k, preferred_element_type=jnp.float32) / q.shape[-1] ** 0.5
+    """Attends from every query to the first `valid_tokens` keys, with float32 softmax.
+
+    Args:
+        q: queries.
+        k: keys, cast to q's dtype.
+        v: values, cast to q's dtype.
+        valid_tokens: how many keys take part, 1..s, the same for all items; None: all of them.
+        backend: "auto" asks `choose_backend` about JAX's default platform, at trace time. A program that is lowered for
+            another platform names its backend:
+            "xla" (plain float32 scores, the reference), "chunked" (CPU), "cudnn" (GPU, bfloat16 or float16), "tpu".
+            On TPU a program for several devices calls attention inside `jax.shard_map`.
+
+    Returns:
+        The attended values in q's dtype. Reverse-mode differentiable in q, k and v.
+
+    Raises:
+        ValueError: unknown backend, or `valid_tokens` is a Python int outside 1..s.
+    """
+    slots = k.shape[1]
+    if isinstance(valid_tokens, int) and not 1 <= valid_tokens <= slots:
+        raise ValueError(f"valid_tokens must lie in 1..{slots} (the number of keys), got {valid_tokens}")
+    if backend == "auto":
+        backend = choose_backend(jax.default_backend(), q.dtype, q.shape[-1])
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown attention backend {backend!r}, choose one of: {', '.join(['auto', *BACKENDS])}")
+    k, v = k.astype(q.dtype), v.astype(q.dtype)
+    return BACKENDS[backend](q, k, v, valid_tokens)
+
+
+def choose_backend(platform: str, dtype: jax.typing.DTypeLike, head_width: int = CUDNN_WIDEST_HEAD) -> str:
+    """Returns the backend for a platform, as `jax.default_backend()` names it: all that "auto" means."""
+    if platform == "gpu":
+        narrow = head_width <= CUDNN_WIDEST_HEAD and head_width % CUDNN_HEAD_STEP == 0
+        return "cudnn" if jnp.dtype(dtype) in (jnp.bfloat16, jnp.float16) and narrow else "xla"
+    return {"cpu": "chunked", "tpu": "tpu"}.get(platform, "xla")
+
+
+def available_backends(platform: str) -> tuple[str, ...]:
+    """Returns the backends that run on a platform; "xla" comes first."""
+    return ("xla", "chunked", *{"gpu": ("cudnn",), "tpu": ("tpu",)}.get(platform, ()))
+
+
+def xla(
+    q: Float[Array, "b t n h"],
+    k: Float[Array, "b s n h"],
+    v: Float[Array, "b s n h"],
+    valid_tokens: Int[Array, ""] | int | None,
+) -> Float[Array, "b t n h"]:
+    """Plain attention with float32 scores of b x n x t x s."""
+    scale = q.shape[-1] ** -0.5
+    # Softmax in float32, and no shortened products on GPU and TPU: the other backends are measured against this one.
+    exact = {"precision": jax.lax.Precision.HIGHEST, "preferred_element_type": jnp.float32}
+    scores = jnp.einsum("btnh,bsnh->bnts", q, k, **exact) * scale
     if valid_tokens is not None:
         scores = jnp.where(jnp.arange(k.shape[1]) < valid_tokens, scores, -jnp.inf)
     weights = jax.nn.softmax(scores, axis=-1)
-    return jnp.einsum("bnts,bsnh->btnh", weights, v.astype(jnp.float32)).astype(q.dtype)
+    return jnp.einsum("bnts,bsnh->btnh", weights, v.astype(jnp.float32), **exact).astype(q.dtype)
+
+
+def cudnn(
+    q: Float[Array, "b t n h"],
+    k: Float[Array, "b s n h"],
+    v: Float[Array, "b s n h"],
+    valid_tokens: Int[Array, ""] | int | None,
+) -> Float[Array, "b t n h"]:
+    """cuDNN's flash attention: bfloat16 or float16, heads of a multiple of 8 up to 128 (256 from Hopper on)."""
+    lengths = {}
+    if valid_tokens is not None:  # without lengths cuDNN takes its faster kernel, which masks nothing
+        items = q.shape[:1]
+        lengths["query_seq_lengths"] = jnp.full(items, q.shape[1], jnp.int32)
+        lengths["key_value_seq_lengths"] = jnp.full(items, valid_tokens, jnp.int32)
+    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", **lengths)
+
+
+BACKENDS = {"xla": xla, "chunked": chunked, "cudnn": cudnn, "tpu": splash}

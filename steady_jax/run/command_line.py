@@ -1,103 +1,122 @@
-"""Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, with errors of one line."""
+"""Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, whose errors are one line."""
 
+import contextlib
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 USAGE_ERROR = 2
 INTERRUPTED = 130  # what shells use for Ctrl-C
+HELP = ("-h", "--help")
 
 
 class UsageError(Exception):
-    """A mistake on the command line, said in one line."""
+    """A mistake of the person at the terminal, said in one line."""
 
 
-def run(main: Callable[[ConfigDict], int | None]) -> None:
-    """Parses the command line and leaves with what `main(config)` returns as exit status.
+def run(main: Callable[[ConfigDict], None], description: str) -> None:
+    """Calls `main` with the config of the command line and ends the process.
 
-    A ValueError or OSError from `main` is shown as one line without a trace only if it is a `UsageError`; wrap checks
-    of what the person asked for in `usage_errors`. SIGTERM ends a run like Ctrl-C.
+    A `UsageError` is shown as one line and ends with status 2; Ctrl-C and SIGTERM end with status 130.
+
+    Args:
+        description: shown by --help, before the keys of the config file that is named.
     """
-    holder = config_flags.DEFINE_config_file("config", help_string="configs/NAME.py[:policy]", lock_config=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    def guarded(_: Sequence[str]) -> int | None:
-        try:
-            return main(holder.value)
-        except UsageError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return USAGE_ERROR
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-            return INTERRUPTED
-
-    app.run(guarded, flags_parser=_parse)
-
-
-class usage_errors:  # noqa: N801, reads as a statement
-    """A with-block in which ValueError and OSError are mistakes of the person at the terminal."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (ValueError, OSError)):
-            raise UsageError(str(error)) from error
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
     try:
-        _check_config_file(argv)
-        rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            raise UsageError(f"unknown argument {rest[1]!r}; settings are given as --config.key=value")
-    except Exception as error:
-        print(f"error: {_one_line(error, argv)}", file=sys.stderr)
+        if set(HELP) & set(sys.argv):
+            sys.stdout.write(help_text(sys.argv, description))
+        else:
+            main(parse(sys.argv))
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(USAGE_ERROR)
-    return rest
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(INTERRUPTED)
 
 
-def _config_argument(argv: Sequence[str]) -> str | None:
-    values = [word.split("=", 1)[1] for word in argv if word.startswith(("--config=", "-config="))]
-    return values[-1] if values else None
+def parse(argv: Sequence[str]) -> ConfigDict:
+    """The locked config of a command line, the program's name first.
+
+    Raises:
+        UsageError: no config file, an unknown key (with the known ones), or a value of the wrong kind.
+    """
+    file = _config_file(argv)
+    try:
+        config, rest = _read(argv)
+    except (AttributeError, KeyError):  # a key that the locked config does not have
+        known = [key for key, _ in _flat(_defaults(file))]
+        unknown = [key for key in _given_keys(argv) if key not in known]
+        raise UsageError(f"unknown config key {', '.join(unknown)}; known keys are {', '.join(known)}") from None
+    if rest:
+        raise UsageError(f"unknown argument {rest[0]!r}; settings are given as --config.key=value")
+    return config
 
 
-def _check_config_file(argv: Sequence[str]) -> None:
-    value = _config_argument(argv)
-    if value is None and not {"--help", "--helpshort", "--helpfull", "-h"} & set(argv):
-        raise UsageError("name a config file: --config=configs/NAME.py")
-    if value is not None and not Path(value.split(":")[0]).is_file():
-        raise UsageError(
-            f"config file {value.split(':')[0]!r} does not exist; this command needs --config=configs/NAME.py"
-        )
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Within it, ValueError and OSError are mistakes of the person at the terminal: wrap checks, not the work itself."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
 
 
-def _one_line(error: Exception, argv: Sequence[str]) -> str:
-    """The error in one line; for a key that no config has, with the keys there are."""
-    if isinstance(error, (AttributeError, KeyError)):
-        known = _known_keys(argv)
-        keys = [word.split("=")[0].removeprefix("--config.") for word in argv if word.startswith("--config.")]
-        wrong = [key for key in keys if key not in known]
-        return f"unknown config key {', '.join(wrong)}; known keys are {', '.join(known)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reasons = [line.split(": ", 1)[1] for line in lines if line.startswith(("ValueError: ", "TypeError: "))]
-    return (reasons or lines or [type(error).__name__])[-1 if reasons else 0]
+def help_text(argv: Sequence[str], description: str) -> str:
+    """What --help shows: the description, and the keys of the config file on the command line with their defaults."""
+    argv = [word for word in argv if word not in HELP]
+    with contextlib.suppress(UsageError):
+        config = _defaults(_config_file(argv))
+        lines = [f"  --config.{key}={value}" for key, value in _flat(config)]
+        return "\n".join([description, "keys and their values:", *lines, ""])
+    return f"{description}\n"
 
 
-def _known_keys(argv: Sequence[str]) -> list[str]:
+def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Dotted names of all settings, with their values."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _read(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
+    """The config of a command line, and the words that are no flags."""
     values = flags.FlagValues()
-    holder = config_flags.DEFINE_config_file("config", flag_values=values)
-    values([argv[0], f"--config={_config_argument(argv)}"])
-    return _keys(holder.value)
+    holder = config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=list(argv))
+    try:
+        rest = values(list(argv))[1:]
+    except (flags.Error, ValueError, TypeError) as error:
+        raise UsageError(_reason(error)) from error
+    return holder.value, rest
 
 
-def _keys(config: ConfigDict, prefix: str = "") -> list[str]:
-    found = []
-    for key in config:
-        value = config[key]
-        found += _keys(value, f"{prefix}{key}.") if isinstance(value, ConfigDict) else [f"{prefix}{key}"]
-    return found
+def _defaults(file: str) -> ConfigDict:
+    return _read(["", f"--config={file}"])[0]
+
+
+def _config_file(argv: Sequence[str]) -> str:
+    given = [word.split("=", 1)[1] for word in argv if word.startswith(("--config=", "-config="))]
+    if not given:
+        raise UsageError("name a config file: --config=configs/NAME.py")
+    file = given[-1].split(":")[0]
+    if not Path(file).is_file():
+        raise UsageError(f"the config file {file!r} does not exist; name one as --config=configs/NAME.py")
+    return given[-1]
+
+
+def _given_keys(argv: Sequence[str]) -> list[str]:
+    return [word.split("=")[0].split(".", 1)[1] for word in argv if word.startswith(("--config.", "-config."))]
+
+
+def _reason(error: Exception) -> str:
+    """The line of an error that says what is wrong; errors inside a config file come wrapped in their whole trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    inner = [line.split(": ", 1)[1] for line in lines if line.startswith(("ValueError: ", "TypeError: "))]
+    return (inner or lines or [type(error).__name__])[-1]

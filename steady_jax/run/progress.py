@@ -47,7 +47,7 @@ class Progress:
     def update(self, frames_done: int) -> None:
         """Shows that so many frames of the whole video are done."""
         self._marks.append((self._clock(), frames_done))
-        self._show(progress_text(frames_done, self._total, speed(self._marks)), now=frames_done >= self._total)
+        self._show(progress_text(frames_done, self._total, speed(self._marks)), now=False)
 
     def close(self) -> None:
         """Ends the line, or writes a last one if it is not in the log yet. A second call does nothing."""

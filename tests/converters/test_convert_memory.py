@@ -1,4 +1,4 @@
-"""Real sizes: a conversion needs little more memory than its largest parameter. Takes up to 25 GB of temporary space."""
+"""Real sizes: a conversion needs little more memory than its largest parameter. It takes up to 25 GB on disk."""
 
 import mmap
 import os

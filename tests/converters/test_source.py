@@ -194,10 +194,13 @@ def test_a_damaged_header_is_an_error_with_the_files_name(tmp_path, header, says
     ],
 )
 def test_an_index_that_does_not_fit_its_files(tmp_path, where, says):
-    save_file(example(), tmp_path / "one")
-    write_index(tmp_path, where)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for place in (tmp_path, folder):
+        save_file(example(), place / "one")
+    write_index(folder, where)
     with pytest.raises(ValueError, match=rf"model\.index\.json.*{says}"):
-        source.open_file(tmp_path / "model.index.json")
+        source.open_file(folder / "model.index.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"hello", b"\x80\x04N.", bytes(range(256))])

@@ -170,8 +170,9 @@ def small_case():
 
 
 def diffusers_network(kind, **more):
+    """A network of diffusers whose weights are moved off zero and one, so that each of them counts."""
     torch.manual_seed(0)
-    return kind(
+    network = kind(
         num_attention_heads=TINY.heads,
         attention_head_dim=TINY.head_width,
         num_layers=TINY.layers,
@@ -182,16 +183,14 @@ def diffusers_network(kind, **more):
         out_channels=TINY.channels,
         **more,
     ).eval()
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor += 0.1 * torch.randn(tensor.shape)
+    return network
 
 
 def arrays(network):
-    """Weights by name, moved off zero and one so that each of them counts."""
-    rng = np.random.default_rng(0)
-    return_weights = {}
-    for name, tensor in network.state_dict().items():
-        tensor += torch.tensor(0.1 * rng.standard_normal(tuple(tensor.shape)), dtype=tensor.dtype)
-        return_weights[name] = tensor.numpy()
-    return return_weights
+    return {name: tensor.numpy() for name, tensor in network.state_dict().items()}
 
 
 def random(shape, seed=0):

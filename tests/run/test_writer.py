@@ -122,11 +122,11 @@ try:
         video.write(moving(6, first=6 * block))
 except OSError as error:
     print(video.frames_written, error)
-video.close()
 try:
     video.write(moving(1))
 except ValueError as error:
     print(error)
+video.close()
 """
 
 

@@ -1,0 +1,62 @@
+"""Who may import whom, read from the source; and what every file of the package keeps to."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = sorted((ROOT / "steady_jax").rglob("*.py"))
+# what each part of the package may import of the package itself
+ALLOWED = {
+    "shapes": (),
+    "program": (),
+    "parameters": (),
+    "diffusion": ("shapes", "diffusion"),
+    "memory": ("shapes", "memory"),
+    "nn": ("shapes", "nn"),
+    "models": ("shapes", "nn", "models"),
+    "block": ("shapes", "nn", "models", "diffusion", "memory"),
+    "rollout": ("shapes", "models", "memory", "block"),
+    "text": (),
+    "orbax_item": (),
+    "checkpoint": ("parameters", "orbax_item"),
+    "config": ("models", "memory", "diffusion", "block", "checkpoint"),
+    "run": ("run",),
+    "pipeline": (
+        *("shapes", "parameters", "program", "models", "memory", "diffusion", "block", "rollout", "text"),
+        *("checkpoint", "config"),
+    ),
+}
+
+
+@pytest.mark.parametrize("file", PACKAGE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_follow_the_house(file):
+    place = file.relative_to(ROOT / "steady_jax").parts[0].removesuffix(".py")
+    if place == "__init__":
+        return
+    for module in imported(file):
+        top, _, rest = module.partition(".")
+        assert top not in ("torch", "converters", "configs", "scripts"), f"{file} imports {module}"
+        if top == "steady_jax":
+            assert rest.split(".")[0] in ALLOWED[place], f"{place} must not import {module}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "converters").rglob("*.py")), ids=lambda file: file.name)
+def test_converters_import_only_what_has_weights(file):
+    for module in imported(file):
+        top, _, rest = module.partition(".")
+        if top == "steady_jax":
+            assert rest.split(".")[0] in ("models", "parameters", "checkpoint", "orbax_item"), module
+
+
+def imported(file):
+    """Dotted names of all modules that a file imports, wherever in the file."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports by a relative name"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found

@@ -1,0 +1,144 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers_torch import TINY
+
+from steady_jax.block import BlockSettings
+from steady_jax.config import ModelConfig
+from steady_jax.diffusion.flow_matching import FewSteps
+from steady_jax.memory.self_forcing import SelfForcing
+from steady_jax.memory.steady import Steady
+from steady_jax.models.umt5 import UMT5_SIZES
+from steady_jax.pipeline import SteadyPipeline, blocks_for, pixel_frames
+from steady_jax.text import ByteTokenizer
+
+TEXT_ENCODER = dataclasses.replace(TINY["text_encoder"], vocabulary=ByteTokenizer.vocabulary)
+MODEL = ModelConfig(TINY["dit"], TINY["vae"], TEXT_ENCODER).computing_in("float32", "auto")
+SETTINGS = BlockSettings(Steady(window=9), FewSteps((1000, 500)), frames=3)
+PROMPT = "Rain on a pond"
+
+
+@pytest.fixture(scope="module")
+def pipeline():
+    return open_pipeline(SETTINGS)
+
+
+def open_pipeline(settings, **size):
+    return SteadyPipeline.from_random(
+        MODEL, settings, ByteTokenizer(MODEL.dit.text_length), **{"height": 32, "width": 48, **size}
+    )
+
+
+@pytest.fixture(scope="module")
+def blocks(pipeline):
+    return list(pipeline.stream(PROMPT, seconds=2, seed=3))
+
+
+def test_a_stream_yields_uint8_blocks_of_exactly_the_asked_length(blocks):
+    assert [len(frames) for frames in blocks] == [1 + 4 * 2, 4 * 3, 32 - 9 - 12]
+    for frames in blocks:
+        assert frames.dtype == np.uint8
+        assert frames.shape[1:] == (32, 48, 3)
+    assert np.concatenate(blocks).std() > 5
+
+
+def test_the_call_equals_the_stream_bit_for_bit(pipeline, blocks):
+    np.testing.assert_array_equal(pipeline(PROMPT, seconds=2, seed=3), np.concatenate(blocks))
+
+
+def test_embeddings_do_what_their_prompt_does(pipeline, blocks):
+    embeddings = pipeline.encode(PROMPT)
+    pipeline.release_text_encoder()
+    np.testing.assert_array_equal(pipeline(embeddings, seconds=2, seed=3), np.concatenate(blocks))
+
+
+def test_a_shorter_video_is_the_beginning_of_a_longer_one(pipeline, blocks):
+    np.testing.assert_array_equal(pipeline(PROMPT, seconds=0.5, seed=3), np.concatenate(blocks)[:8])
+
+
+def test_prompt_and_seed_both_matter(pipeline, blocks):
+    first = blocks[0].astype(int)
+    for prompt, seed in ((PROMPT, 4), ("A dry desert", 3)):
+        other = next(pipeline.stream(prompt, seconds=1, seed=seed)).astype(int)
+        assert np.abs(other - first).max() > 0
+
+
+def test_frames_equal_networks_called_by_hand(pipeline, blocks):
+    vae = pipeline.network("vae")
+    rollout = pipeline.rollout(PROMPT, seed=3)
+    latents = jnp.concatenate([rollout.next_latents() for _ in range(3)], axis=1)
+    pixels = jax.jit(lambda vae, z: vae.decode(z))(vae, latents)[0]
+    expected = np.clip((np.asarray(pixels) + 1) * 127.5, 0, 255)
+    np.testing.assert_allclose(np.concatenate(blocks), expected[:32], atol=1)
+
+
+def test_each_program_is_compiled_once_for_all_blocks(pipeline, blocks):
+    del blocks
+    assert pipeline.programs["block"].compile_seconds > 0
+    with jax.log_compiles(True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", lambda *_: pytest.fail("compiled again"))
+        pipeline(PROMPT, seconds=2, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seconds": 0.0}, "seconds must be positive"),
+        ({"seconds": -1.0}, "got -1.0"),
+        ({"seconds": float("nan")}, "got nan"),
+        ({"seconds": 0.01}, "at least one frame"),
+        ({"seed": -1}, "seed must lie in 0"),
+        ({"seed": 2**32}, "got 4294967296"),
+        ({"prompt": "  "}, "must hold text"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_network_is_loaded(arguments, message):
+    fresh = open_pipeline(SETTINGS)
+    fresh._load = lambda name: pytest.fail(f"loaded {name}")
+    with pytest.raises(ValueError, match=message):
+        fresh.stream(**{"prompt": PROMPT, "seconds": 1.0, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "message"),
+    [
+        (SETTINGS, {"height": 40}, "multiples of 16 pixels, got 40x48; the nearest size is 32x48"),
+        (SETTINGS, {"width": 0}, "got 32x0; the nearest size is 32x16"),
+        (BlockSettings(Steady(window=8), FewSteps(), 6), {}, "must hold the sink and a block"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings, size, message):
+    with pytest.raises(ValueError, match=message):
+        open_pipeline(settings, **size)
+
+
+def test_a_policy_that_cannot_go_that_far_says_so_at_once():
+    short = open_pipeline(BlockSettings(SelfForcing(window=6), FewSteps((1000,)), frames=3))
+    assert short.stream(PROMPT, seconds=1.3) is not None
+    with pytest.raises(ValueError, match="ends after 6 latent frames, but 9 frames were asked for"):
+        short.stream(PROMPT, seconds=1.4)
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(1 / 16, 1), (5, 80), (5.0625, 81), (7.5, 120)])
+def test_seconds_to_pixel_frames(seconds, frames):
+    assert pixel_frames(float(seconds)) == frames
+
+
+@pytest.mark.parametrize(
+    ("frames", "block_frames", "blocks"), [(1, 3, 1), (9, 3, 1), (10, 3, 2), (81, 3, 7), (82, 3, 8), (81, 6, 4)]
+)
+def test_blocks_for_pixel_frames(frames, block_frames, blocks):
+    assert blocks_for(frames, block_frames, 4) == blocks
+
+
+def test_a_tokenizer_of_another_model_is_refused():
+    with pytest.raises(ValueError, match="got 96 rows and 259 pieces"):
+        SteadyPipeline.from_random(ModelConfig(**TINY), SETTINGS, ByteTokenizer(), height=32, width=32)
+
+
+def test_models_whose_parts_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="text_width must be the text encoder's width, got 48 and 4096"):
+        ModelConfig(TINY["dit"], TINY["vae"], UMT5_SIZES["xxl"])
