@@ -58,3 +58,12 @@ def _fixture_folder() -> Path:
     if folder is None:
         pytest.skip(f"{FIXTURES_VARIABLE} is unset: no numbers of the published systems to compare with")
     return Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Says how many tests compared with the published systems, as a run without their numbers looks just as green."""
+    counts = {
+        outcome: sum("fixtures" in report.keywords for report in terminalreporter.getreports(outcome))
+        for outcome in ("passed", "failed", "skipped")
+    }
+    terminalreporter.write_line("fixtures: " + ", ".join(f"{count} {outcome}" for outcome, count in counts.items()))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def record(
     settings: Mapping[str, Any],
     *,
     overwrite: bool = False,
-    clock: Any = time.monotonic,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
     """Writes a stream of blocks (uint8 [f h w 3]) to a video.
 
@@ -72,17 +72,16 @@ def record(
         status = "complete"
     finally:
         if writer.frames_written:
-            preview.save()
-            write_sidecar(
-                video.path, status=status, frames=writer.frames_written, timings=timings.summary(), **settings
-            )
+            seconds = timings.summary()
+            write_sidecar(video.path, status=status, frames=writer.frames_written, timings=seconds, **settings)
+            preview.save()  # last: it is the one that can be missed
     return timings.summary()
 
 
 class _Timings:
     """When blocks arrived."""
 
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._start = clock()
         self._first = self._last = None
