@@ -22,6 +22,18 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         return self.compile(*args)(*args)
 
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes on a device by the compiler's own account; empty before it is compiled. Donated arguments count once."""
+        if self._compiled is None:
+            return {}
+        found = self._compiled.memory_analysis()
+        return {
+            "arguments": found.argument_size_in_bytes,
+            "results": found.output_size_in_bytes - found.alias_size_in_bytes,
+            "temporaries": found.temp_size_in_bytes,
+        }
+
     def compile(self, *args: Any) -> jax.stages.Compiled:
         """The compiled program; args (arrays or their abstract shapes) are looked at the first time only."""
         if self._compiled is None:

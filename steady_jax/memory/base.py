@@ -57,6 +57,9 @@ class MemoryPolicy(typing.Protocol):
         """Says where the block stands and how keys and queries are rotated; the same for all calls of the block."""
 
 
+Blend = Callable[[Float[Array, "1 b t n h"], Float[Array, "1 b t n h"]], Float[Array, "1 b t n h"]]
+
+
 def empty(k: Float[Array, "l b s n h"], v: Float[Array, "l b s n h"]) -> KVMemory:
     """A memory at the start of a rollout, over buffers of zeros."""
     zero = jnp.zeros((), jnp.int32)
@@ -72,7 +75,7 @@ def commit(memory: KVMemory, frames: int) -> KVMemory:
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """One layer's slots, seen inside a buffer of all layers so that only slices of it are ever copied."""
+    """One layer's slots, read out of a buffer of all layers."""
 
     buffer: Float[Array, "l b s n h"]
     layer: Index
@@ -84,45 +87,47 @@ class Slots:
         size = (1, batch, count * self.tokens_per_frame, heads, head_width)
         return jax.lax.dynamic_slice(self.buffer, (self.layer, 0, first * self.tokens_per_frame, 0, 0), size)
 
-    def put(self, first: Index, frames: Float[Array, "1 b t n h"]) -> "Slots":
-        """The slots with the tokens of some frames written from slot `first` on."""
-        start = (self.layer, 0, first * self.tokens_per_frame, 0, 0)
-        return dataclasses.replace(self, buffer=jax.lax.dynamic_update_slice(self.buffer, frames, start))
 
+def rewrite(
+    memory: KVMemory, window: int, when: Bool[Array, ""], at: int, content: Callable[[Slots], Float[Array, "1 b t n h"]]
+) -> KVMemory:
+    """Where `when` holds, writes `content(slots)` of keys and of values from slot `at` on, one layer after the other.
 
-def update_slots(memory: KVMemory, window: int, when: Bool[Array, ""], update: Callable[[Slots], Slots]) -> KVMemory:
-    """Applies `update` to keys and values where `when` holds, one layer at a time: temporaries stay at one layer's
-    size.
+    Temporaries stay at one layer's size: all reading is done before the one write, which then happens in place.
     """
     tokens_per_frame = memory.k.shape[2] // window
 
     def one_layer(layer: Index, buffers: tuple[Array, Array]) -> tuple[Array, Array]:
-        k, v = (update(Slots(buffer, layer, tokens_per_frame)).buffer for buffer in buffers)
-        return k, v
+        def written(buffer: Float[Array, "l b s n h"]) -> Float[Array, "l b s n h"]:
+            frames = jax.lax.optimization_barrier(content(Slots(buffer, layer, tokens_per_frame)))
+            return jax.lax.dynamic_update_slice(buffer, frames, (layer, 0, at * tokens_per_frame, 0, 0))
 
-    # a loop of no rounds leaves the buffers where they are; a branch may copy
-    layers = jnp.where(when, memory.k.shape[0], 0)
+        k, v = buffers
+        return written(k), written(v)
+
+    layers = jnp.where(when, memory.k.shape[0], 0)  # a loop of no rounds leaves the buffers alone; a branch may copy
     k, v = jax.lax.fori_loop(0, layers, one_layer, (memory.k, memory.v))
     return dataclasses.replace(memory, k=k, v=v)
 
 
 def evict(
-    memory: KVMemory, window: int, sink: int, frames: int, merge: Callable[[Slots], Slots] = lambda slots: slots
+    memory: KVMemory, window: int, sink: int, frames: int, averaged: int = 0, blend: Blend = lambda average, _: average
 ) -> tuple[KVMemory, Int[Array, ""]]:
     """Lets the oldest frames behind the sink leave until `frames` more fit; what follows them moves up.
 
     Args:
-        merge: what happens to one layer's slots before the evicted frames, which stand right behind the sink, are lost.
+        averaged: how many of the last sink slots take up what leaves: each blends with one frame, oldest with first.
+        blend: (slots, frames that leave) -> slots.
     Returns: the memory, and how many frames left (0: nothing changed).
     """
     evicted = jnp.maximum(memory.filled + frames - window, 0)
     staying = window - sink - frames  # behind the sink, wherever anything leaves
 
-    def move_up(slots: Slots) -> Slots:
-        slots = merge(slots)
-        return slots.put(sink, slots.take(sink + evicted, staying))
+    def after(slots: Slots) -> Float[Array, "1 b t n h"]:
+        average = blend(slots.take(sink - averaged, averaged), slots.take(sink, averaged))
+        return jnp.concatenate([average, slots.take(sink + evicted, staying)], axis=2)
 
-    memory = update_slots(memory, window, evicted > 0, move_up)
+    memory = rewrite(memory, window, evicted > 0, sink - averaged, after)
     return dataclasses.replace(memory, filled=memory.filled - evicted), evicted
 
 

@@ -12,8 +12,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from steady_jax.memory import base
-from steady_jax.memory.base import KVMemory, Reading, Slots
-from steady_jax.shapes import UNROTATED, Array, Bool, Int
+from steady_jax.memory.base import KVMemory, Reading
+from steady_jax.shapes import UNROTATED, Array, Bool, Float, Int
 
 QUERY_POSITIONS = ("published", "aligned")
 FLUSH_SOURCES = ("published", "filled")
@@ -55,9 +55,9 @@ class Steady:
             raise ValueError(f"query_position must be one of {QUERY_POSITIONS}, got {self.query_position!r}")
 
     @property
-    def averaged(self) -> range:
-        """The slots that average evicted frames."""
-        return range(int(self.anchor), self.sink if self.ema else int(self.anchor))
+    def averaged(self) -> int:
+        """How many sink slots, the last ones, average evicted frames."""
+        return self.sink - int(self.anchor) if self.ema else 0
 
     def check(self, frames: int, blocks: int | None) -> None:
         """See base.MemoryPolicy."""
@@ -71,9 +71,9 @@ class Steady:
             )
         starts = (0, self.flush_keep) if self.flush else (0,)
         fewest = min(frames - (self.window - start) % frames for start in starts)
-        if fewest < len(self.averaged):
+        if fewest < self.averaged:
             raise ValueError(
-                f"each of {len(self.averaged)} averaging slots takes one evicted frame, but with window {self.window} "
+                f"each of {self.averaged} averaging slots takes one evicted frame, but with window {self.window} "
                 f"and blocks of {frames} frames an eviction can be as small as {fewest}; let memory.window hold whole "
                 "blocks, lower memory.sink or set memory.ema=False"
             )
@@ -82,7 +82,7 @@ class Steady:
         """See base.MemoryPolicy."""
         if self.flush:
             memory = self._flushed(memory, when=self.flush_due(memory))
-        return base.evict(memory, self.window, self.sink, frames, merge=self._average)
+        return base.evict(memory, self.window, self.sink, frames, self.averaged, self._blend)
 
     def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""]) -> Reading:
         """See base.MemoryPolicy."""
@@ -109,13 +109,12 @@ class Steady:
         first, filled = self.window - recent, jnp.asarray(self.flush_keep)
         if self.flush_source == "filled":
             first, filled = jnp.maximum(memory.filled - recent, 1), jnp.minimum(filled, memory.filled)
-        memory = base.update_slots(memory, self.window, when, lambda slots: slots.put(1, slots.take(first, recent)))
+        memory = base.rewrite(memory, self.window, when, 1, lambda slots: slots.take(first, recent))
         return dataclasses.replace(memory, filled=jnp.where(when, filled, memory.filled))
 
-    def _average(self, slots: Slots) -> Slots:
-        """Blends the first frames to leave, which stand right behind the sink, into the averaging slots."""
-        first, count = self.averaged.start, len(self.averaged)
-        average, evicted = slots.take(first, count), slots.take(self.sink, count)
+    def _blend(
+        self, average: Float[Array, "1 b t n h"], evicted: Float[Array, "1 b t n h"]
+    ) -> Float[Array, "1 b t n h"]:
         # float32: in 16 bits a step of 1 - alpha is near the rounding error and the average would stick
         blend = self.alpha * average.astype(jnp.float32) + (1 - self.alpha) * evicted.astype(jnp.float32)
-        return slots.put(first, blend.astype(average.dtype))
+        return blend.astype(average.dtype)

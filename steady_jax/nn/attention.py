@@ -60,8 +60,8 @@ def choose_backend(platform: str, dtype: jax.typing.DTypeLike, head_width: int =
 
 
 def available_backends(platform: str) -> tuple[str, ...]:
-    """Returns the backends that run on a platform; "xla" comes first."""
-    return ("xla", "chunked", *{"gpu": ("cudnn",), "tpu": ("tpu",)}.get(platform, ()))
+    """Returns the backends made for a platform, "xla" first, which runs on all."""
+    return ("xla", *{"cpu": ("chunked",), "gpu": ("cudnn",), "tpu": ("tpu",)}.get(platform, ()))
 
 
 def xla(
