@@ -1,6 +1,7 @@
 """One orbax item on disk, written and read a few parameters at a time.
 
-A whole-tree save holds every array twice; here memory holds about the largest parameter two and a half times.
+A whole-tree save holds every array twice; here memory holds the largest parameter about twice while writing, and one
+parameter besides the finished ones while reading.
 """
 
 import math
@@ -44,6 +45,7 @@ def read(item: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, ja
 
 def _options() -> ocp.Context:
     context = ocp.Context()
+    context.array.saving.use_zarr3 = False  # its writer keeps buffers: a peak of 3.4 times the largest parameter, not 2
     context.array.saving.use_compression = False  # weights hardly shrink, and reading would take longer
     context.array.saving.storage_options.chunk_byte_size = CHUNK_BYTES
     context.memory.deepcopy_host_arrays = False  # nobody changes an array while it is written

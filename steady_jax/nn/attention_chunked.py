@@ -143,7 +143,7 @@ def _forward(q: Array, k: Array, v: Array, valid_tokens: Array) -> tuple[Array, 
 
 
 def _backward(saved: tuple, d_out: Array) -> tuple[Array, Array, Array, None]:
-    q, k, v, valid_tokens, out, log_z = saved
+    q, k, v, valid_tokens, out, log_z = (jnp.asarray(x) for x in saved)  # JAX hands constants back as numpy arrays
     tiling, queries, scale = _Tiling.of(q, k), q.shape[1], q.shape[3] ** -0.5
 
     def one_group(group: Array | int, gradients: tuple) -> tuple:

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(folder):
-    """A converted checkpoint with the sizes of the tiny model: base folder, and a student that replaces its transformer."""
+    """A checkpoint of the tiny model, converted from a base folder and a student that replaces its transformer."""
     model = MODELS["tiny"]
     configs = {"dit": model.dit, "vae": model.vae, "text_encoder": model.text_encoder}
     write_wan_folder(folder / "wan", configs=configs)
