@@ -16,7 +16,7 @@ setup(
     install_requires=[
         "jax>=0.10,<0.13",
         "flax>=0.12",
-        "orbax-checkpoint>=0.11",
+        "orbax-checkpoint>=0.12,<0.13",
         "transformers>=5",
         "sentencepiece",
         "ftfy",

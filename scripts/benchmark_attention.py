@@ -10,6 +10,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,25 +29,30 @@ _ROUNDS = flags.DEFINE_integer("rounds", 9, "Timed calls of each backend.", lowe
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError("only flags are taken")
-    platform = jax.default_backend()
     backends = _BACKEND.value or [
-        name for name in available_backends(platform) if not (name == "cudnn" and _DTYPE.value == "float32")
+        name
+        for name in available_backends(jax.default_backend())
+        if not (name == "cudnn" and _DTYPE.value == "float32")  # there is no such kernel
     ]
     for size in _SIZE.value:
-        items, queries, keys, heads, width = (int(number) for number in size.split(","))
-        q, k, v = (
-            jax.random.normal(jax.random.key(seed), (items, tokens, heads, width), _DTYPE.value)
-            for seed, tokens in enumerate((queries, keys, keys))
-        )
-        programs = {name: compiled(name) for name in backends}
-        whole = medians({name: lambda run=run: run(q, k, v) for name, run in programs.items()})
-        third = jnp.int32(max(1, keys // 3))
-        prefix = medians({name: lambda run=run: run(q, k, v, third) for name, run in programs.items()})
-        report = {"size": size, "dtype": _DTYPE.value, "device": jax.devices()[0].device_kind}
-        report |= {"all_keys_ms": whole, "third_of_keys_ms": prefix}
-        if "xla" in whole:
-            report["ratio"] = {name: round(spent / whole["xla"], 3) for name, spent in whole.items()}
-        print(json.dumps(report), flush=True)
+        print(json.dumps(measure(size, backends)), flush=True)
+
+
+def measure(size: str, backends: list[str]) -> dict:
+    items, queries, keys, heads, width = (int(number) for number in size.split(","))
+    q, k, v = (
+        jax.random.normal(jax.random.key(seed), (items, tokens, heads, width), _DTYPE.value)
+        for seed, tokens in enumerate((queries, keys, keys))
+    )
+    programs = {name: compiled(name) for name in backends}
+    third = jnp.int32(max(1, keys // 3))
+    whole = medians({name: partial(run, q, k, v) for name, run in programs.items()})
+    prefix = medians({name: partial(run, q, k, v, third) for name, run in programs.items()})
+    report = {"size": size, "dtype": _DTYPE.value, "device": jax.devices()[0].device_kind}
+    report |= {"all_keys_ms": whole, "third_of_keys_ms": prefix}
+    if "xla" in whole:
+        report["ratio"] = {name: round(spent / whole["xla"], 3) for name, spent in whole.items()}
+    return report
 
 
 def compiled(backend: str) -> Callable[..., jax.Array]:

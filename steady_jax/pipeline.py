@@ -62,8 +62,8 @@ class SteadyPipeline:
         _check_size(height, width, model.pixel_stride)
         if tokenizer.vocabulary > model.text_encoder.vocabulary:
             raise ValueError(
-                f"the text encoder needs a row for every piece of the tokenizer, got {model.text_encoder.vocabulary} rows "
-                f"and {tokenizer.vocabulary} pieces; take both from the same model"
+                f"the text encoder needs a row for every piece of the tokenizer, got "
+                f"{model.text_encoder.vocabulary} rows and {tokenizer.vocabulary} pieces; take both from the same model"
             )
         settings.policy.check(settings.frames, blocks=1)
         self.model, self.settings, self.tokenizer = model, settings, tokenizer

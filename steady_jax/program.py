@@ -24,7 +24,7 @@ class Program:
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes on a device by the compiler's own account; empty before it is compiled. Donated arguments count once."""
+        """Bytes on a device by the compiler's account; empty before it is compiled. Donated arguments count once."""
         if self._compiled is None:
             return {}
         found = self._compiled.memory_analysis()

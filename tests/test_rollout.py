@@ -82,9 +82,9 @@ def test_an_item_of_a_batch_is_what_it_would_be_alone(dit, whole):
 def test_without_jit_the_rollout_is_the_same(dit, whole):
     with jax.disable_jit():
         _, latents = rollout(
-            dit, SETTINGS, start(dit, 2), prompt_of(dit, slice(None)), block_noise(SEEDS, 2, SHAPE), blocks=3
+            dit, SETTINGS, start(dit, 2), prompt_of(dit, slice(None)), block_noise(SEEDS, 2, SHAPE), blocks=1
         )
-    np.testing.assert_allclose(latents, whole[1][:, : 3 * SETTINGS.frames], atol=1e-5)
+    np.testing.assert_allclose(latents, whole[1][:, : SETTINGS.frames], atol=1e-5)
 
 
 def test_the_memory_says_where_the_rollout_stands(whole):

@@ -16,10 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from steady_jax.nn.modules import check_dtype, stacked
 from steady_jax.nn.norms import rms_norm
 from steady_jax.shapes import Array, Bool, Float, Int
-
-DTYPES = ("bfloat16", "float32")
 
 Mask = Int[Array, "b t"] | Bool[Array, "b t"]  # 1 at tokens, 0 at padding
 
@@ -53,8 +52,7 @@ class UMT5Config:
                 f"max_distance must exceed the {self.buckets // 4} distances that have a bucket each "
                 f"(buckets/4), got max_distance={self.max_distance}"
             )
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
+        check_dtype(self.dtype)
 
 
 UMT5_SIZES = {
@@ -158,7 +156,7 @@ class UMT5Encoder(nnx.Module):
     def __init__(self, config: UMT5Config, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.token_embedding = _normal((config.vocabulary, config.width), 1.0, rngs)
-        self.blocks = _stacked(config, rngs)
+        self.blocks = stacked(lambda rngs: UMT5Block(config, rngs=rngs), config.layers, rngs)
         self.norm = nnx.Param(jnp.ones(config.width))
 
     def __call__(self, ids: Int[Array, "b t"], mask: Mask) -> Float[Array, "b t d"]:
@@ -182,11 +180,6 @@ class UMT5Encoder(nnx.Module):
     def embed(self, ids: Int[Array, "b t"]) -> Float[Array, "b t d"]:
         """Rows of the token table, unscaled."""
         return jnp.take(self.token_embedding[...], ids, axis=0, mode="fill").astype(self.config.dtype)
-
-
-def _stacked(config: UMT5Config, rngs: nnx.Rngs) -> UMT5Block:
-    make = nnx.vmap(lambda rngs: UMT5Block(config, rngs=rngs), in_axes=0, out_axes=0)
-    return nnx.split_rngs(splits=config.layers)(make)(rngs)
 
 
 def _linear(config: UMT5Config, inputs: int, outputs: int, deviation: float, rngs: nnx.Rngs) -> nnx.Linear:

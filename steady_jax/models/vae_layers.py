@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 from flax import nnx
 
 from steady_jax.nn.causal_conv import CausalConv
+from steady_jax.nn.modules import linear
 from steady_jax.shapes import Array, Float
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "TemporalUp",
     "frame_attention",
     "l2_norm",
-    "linear",
 ]
 
 SMALLEST_NORM = 1e-12
@@ -169,7 +169,3 @@ class TemporalUp(nnx.Module):
             return x, self.conv.no_past(x)
         pairs, past = self.conv(x, past)
         return rearrange(pairs, "b f h w (p c) -> b (f p) h w c", p=2), past
-
-
-def linear(inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, dtype=jnp.dtype(dtype), rngs=rngs)

@@ -19,11 +19,10 @@ from steady_jax.nn import kv_cache
 from steady_jax.nn.attention import attention
 from steady_jax.nn.embeddings import sinusoid
 from steady_jax.nn.kv_cache import CacheView, KVCache
+from steady_jax.nn.modules import check_dtype, linear, stacked
 from steady_jax.nn.norms import layer_norm, rms_norm
 from steady_jax.nn.rope import axis_pairs, rotate, rotation
 from steady_jax.shapes import Array, Float, Latents
-
-DTYPES = ("bfloat16", "float32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,15 +44,14 @@ class DiTConfig:
     remat: bool = False  # recompute each layer in the backward pass
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or self.head_width % 2 or axis_pairs(self.head_width)[1] == 0:
+        if self.heads < 1 or self.width % self.heads or self.head_width % 2 or axis_pairs(self.head_width)[1] == 0:
             raise ValueError(
                 "heads must divide width into even parts of at least 6 channels, "
                 f"got width {self.width} and heads {self.heads}"
             )
         if self.frequency_width % 2:
             raise ValueError(f"frequency_width must be even (cosines and sines), got {self.frequency_width}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
+        check_dtype(self.dtype)
 
     @property
     def head_width(self) -> int:
@@ -99,10 +97,10 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, config: DiTConfig, *, rngs: nnx.Rngs) -> None:
-        self.q = _linear(config.width, config.width, config.dtype, rngs)
-        self.k = _linear(config.width, config.width, config.dtype, rngs)
-        self.v = _linear(config.width, config.width, config.dtype, rngs)
-        self.o = _linear(config.width, config.width, config.dtype, rngs)
+        self.q = linear(config.width, config.width, config.dtype, rngs)
+        self.k = linear(config.width, config.width, config.dtype, rngs)
+        self.v = linear(config.width, config.width, config.dtype, rngs)
+        self.o = linear(config.width, config.width, config.dtype, rngs)
         self.norm_q = nnx.Param(jnp.ones(config.width))
         self.norm_k = nnx.Param(jnp.ones(config.width))
         self.heads = config.heads
@@ -132,8 +130,8 @@ class FeedForward(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        self.fc1 = _linear(widths[0], widths[1], dtype, rngs)
-        self.fc2 = _linear(widths[1], widths[2], dtype, rngs)
+        self.fc1 = linear(widths[0], widths[1], dtype, rngs)
+        self.fc2 = linear(widths[1], widths[2], dtype, rngs)
         self.activation = activation
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
@@ -188,12 +186,27 @@ class Head(nnx.Module):
 
     def __init__(self, config: DiTConfig, *, rngs: nnx.Rngs) -> None:
         self.modulation = nnx.Param(jax.random.normal(rngs.params(), (2, config.width)) / config.width**0.5)
-        self.linear = _linear(config.width, config.patch**2 * config.channels, config.dtype, rngs)
+        self.linear = linear(config.width, config.patch**2 * config.channels, config.dtype, rngs)
         self.eps = config.eps
 
     def __call__(self, x: Float[Array, "b f t d"], time: Float[Array, "b f d"]) -> Float[Array, "b f t c"]:
         shift, scale = jnp.split(time[:, :, None] + self.modulation[...], 2, axis=2)
         return self.linear((layer_norm(x, self.eps) * (1 + scale) + shift).astype(x.dtype))
+
+
+class PatchEmbed(nnx.Module):
+    """A convolution whose stride is its kernel: one token per patch."""
+
+    def __init__(self, shape: tuple[int, int, int, int, int], fan_in: int, dtype: str, *, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / fan_in**0.5)
+        self.bias = nnx.Param(jnp.zeros(shape[-1]))
+        self.patch = shape[1]
+        self.dtype = dtype
+
+    def __call__(self, x: Latents) -> Float[Array, "b f t d"]:
+        patches = rearrange(x, "b f (h p) (w q) c -> b f (h w) (p q c)", p=self.patch, q=self.patch).astype(self.dtype)
+        kernel = rearrange(self.kernel[...], "t p q c d -> (t p q c) d").astype(self.dtype)
+        return patches @ kernel + self.bias[...].astype(self.dtype)
 
 
 class WanDiT(nnx.Module):
@@ -207,8 +220,8 @@ class WanDiT(nnx.Module):
         self.text_embed = FeedForward((config.text_width, width, width), _gelu_tanh, dtype, rngs=rngs)
         # float32: the timestep steers every layer, and its sinusoid changes by less than 16 bits resolve
         self.time_embed = FeedForward((config.frequency_width, width, width), nnx.silu, "float32", rngs=rngs)
-        self.time_project = _linear(width, 6 * width, "float32", rngs)
-        self.blocks = _stacked(Block, config, rngs)
+        self.time_project = linear(width, 6 * width, "float32", rngs)
+        self.blocks = stacked(lambda rngs: Block(config, rngs=rngs), config.layers, rngs)
         self.head = Head(config, rngs=rngs)
         self.config = config
 
@@ -305,30 +318,6 @@ class WanDiT(nnx.Module):
 
     def _remat(self, layer: Callable) -> Callable:
         return jax.checkpoint(layer) if self.config.remat else layer
-
-
-class PatchEmbed(nnx.Module):
-    """A convolution whose stride is its kernel: one token per patch."""
-
-    def __init__(self, shape: tuple[int, int, int, int, int], fan_in: int, dtype: str, *, rngs: nnx.Rngs) -> None:
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), shape) / fan_in**0.5)
-        self.bias = nnx.Param(jnp.zeros(shape[-1]))
-        self.patch = shape[1]
-        self.dtype = dtype
-
-    def __call__(self, x: Latents) -> Float[Array, "b f t d"]:
-        patches = rearrange(x, "b f (h p) (w q) c -> b f (h w) (p q c)", p=self.patch, q=self.patch).astype(self.dtype)
-        kernel = rearrange(self.kernel[...], "t p q c d -> (t p q c) d").astype(self.dtype)
-        return patches @ kernel + self.bias[...].astype(self.dtype)
-
-
-def _linear(inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, dtype=jnp.dtype(dtype), rngs=rngs)
-
-
-def _stacked(module: type[nnx.Module], config: DiTConfig, rngs: nnx.Rngs) -> nnx.Module:
-    make = nnx.vmap(lambda rngs: module(config, rngs=rngs), in_axes=0, out_axes=0)
-    return nnx.split_rngs(splits=config.layers)(make)(rngs)
 
 
 def _gated(x: Array, gate: Array, y: Array) -> Array:

@@ -25,14 +25,13 @@ from steady_jax.models.vae_layers import (
     SpatialUp,
     TemporalDown,
     TemporalUp,
-    linear,
 )
 from steady_jax.nn.causal_conv import CausalConv
+from steady_jax.nn.modules import check_dtype, linear
 from steady_jax.shapes import Array, Float
 
 __all__ = ["Cache", "VAEConfig", "WanVAE"]
 
-DTYPES = ("bfloat16", "float32")
 COLOURS = 3
 
 # fmt: off
@@ -82,8 +81,7 @@ class VAEConfig:
                 )
         if min(self.latent_std) <= 0:
             raise ValueError(f"latent_std must be positive, got {self.latent_std}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {self.dtype!r}")
+        check_dtype(self.dtype)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -101,9 +101,7 @@ def _online_softmax(q: Array, chunk: _Chunk, m: Array, z: Array, o: Array) -> tu
     """Equations 1 to 3 for q and o [g, t, h], m and z [g, t, 1]."""
     scores = jnp.einsum("gth,gsh->gts", q, chunk.k)
     new_m = jnp.maximum(m, scores.max(-1, keepdims=True))
-    weights = jnp.exp(
-        scores - new_m
-    )  # not masked, for a pass over all scores costs 6 %: z and v leave out what is unused
+    weights = jnp.exp(scores - new_m)  # of all keys: masking here costs 6 %, so chunk.use and chunk.v leave keys out
     decay = jnp.exp(m - new_m)
     new_z = decay * z + jnp.einsum("gts,s->gt", weights, chunk.use)[..., None]
     return new_m, new_z, decay * o + jnp.einsum("gts,gsh->gth", weights, chunk.v)

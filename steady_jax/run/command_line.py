@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 USAGE_ERROR = 2
@@ -26,6 +26,7 @@ def run(main: Callable[[ConfigDict], None], description: str) -> None:
     Args:
         description: shown by --help, before the keys of the config file that is named.
     """
+    logging.set_verbosity(logging.WARNING)  # orbax reports every array otherwise
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if set(HELP) & set(sys.argv):
@@ -60,7 +61,7 @@ def parse(argv: Sequence[str]) -> ConfigDict:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Within it, ValueError and OSError are mistakes of the person at the terminal: wrap checks, not the work itself."""
+    """Within it, ValueError and OSError are mistakes of the person at the terminal. Wrap checks, not the work."""
     try:
         yield
     except (ValueError, OSError) as error:

@@ -24,7 +24,7 @@ def read_prompts(prompt: str | None, prompt_file: str | None) -> list[str]:
 
 
 def video_name(prompt: str, seed: int, index: int | None = None) -> str:
-    """A file name that says what is in it: the prompt's first words and the seed; index is the prompt's line in a file."""
+    """A file name from the prompt's first words and the seed; index is the prompt's place in a file of prompts."""
     words = re.sub(r"\W+", "-", prompt.lower()).strip("-")
     if len(words) > LONGEST_NAME:
         words = words[: LONGEST_NAME + 1].rpartition("-")[0] or words[:LONGEST_NAME]

@@ -1,7 +1,3 @@
-import json
-import os
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -134,10 +130,8 @@ def test_problems_are_listed_and_missing_sizes_named():
 
 
 @pytest.mark.fixtures
-def test_every_tensor_of_the_checkpoint_has_its_rule(published):
-    published("umt5_tiny")  # skips where the folder of fixtures is not given
-    manifest = Path(os.environ["STEADY_JAX_FIXTURES"]).parent / "manifests" / "umt5_xxl_encoder.json"
-    shapes = {name: tuple(shape) for name, shape in json.loads(manifest.read_text()).items()}
+def test_every_tensor_of_the_checkpoint_has_its_rule(manifest):
+    shapes = manifest("umt5_xxl_encoder")
     assert umt5.identify(shapes) == "original"
     config = umt5.config_from(shapes, "original")
     assert config == UMT5_SIZES["xxl"]

@@ -1,7 +1,3 @@
-import json
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -64,10 +60,8 @@ def test_diffusers_names_at_full_size():
 
 
 @pytest.mark.fixtures
-def test_every_tensor_of_the_checkpoint_has_its_rule(published):
-    published("wan_vae_tiny")  # skips where the folder of fixtures is not given
-    manifest = Path(os.environ["STEADY_JAX_FIXTURES"]).parent / "manifests" / "wan2.1_vae.json"
-    shapes = {name: tuple(shape) for name, shape in json.loads(manifest.read_text()).items()}
+def test_every_tensor_of_the_checkpoint_has_its_rule(manifest):
+    shapes = manifest("wan2.1_vae")
     assert wan_vae.identify(shapes) == "original"
     assert wan_vae.config_from(shapes, "original") == VAEConfig()
     assert torch_shapes(VAEConfig(), "original") == shapes

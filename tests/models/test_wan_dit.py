@@ -145,6 +145,7 @@ def test_real_sizes_without_memory(size, billions):
     ("change", "message"),
     [
         ({"heads": 5}, "got width 64 and heads 5"),
+        ({"heads": 0}, "got width 64 and heads 0"),
         ({"heads": 32}, "at least 6 channels"),
         ({"dtype": "float16"}, "got 'float16'"),
         ({"frequency_width": 31}, "frequency_width must be even"),

@@ -1,0 +1,24 @@
+"""Construction that all networks share: checked dtypes, linear layers, and layers stacked for `lax.scan`."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import nnx
+
+DTYPES = ("bfloat16", "float32")
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError if a network cannot compute in `dtype`."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+
+
+def linear(inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer with bias that computes in `dtype`."""
+    return nnx.Linear(inputs, outputs, dtype=jnp.dtype(dtype), rngs=rngs)
+
+
+def stacked(make: Callable[[nnx.Rngs], nnx.Module], layers: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`layers` modules of one kind as one module whose arrays have the layers as their first axis."""
+    return nnx.split_rngs(splits=layers)(nnx.vmap(make, in_axes=0, out_axes=0))(rngs)
