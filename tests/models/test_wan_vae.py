@@ -180,7 +180,8 @@ def test_short_clips_are_the_start_of_longer_ones(vae, length):
     z = random_latents()
     frames = decode(vae, z[:, :length])
     assert frames.shape[1] == 1 + TINY.temporal_stride * (length - 1)
-    np.testing.assert_array_equal(frames, streamed(vae, z)[0][:, : frames.shape[1]])
+    # another length is another program, and a GPU may choose other convolutions for it
+    np.testing.assert_allclose(frames, streamed(vae, z)[0][:, : frames.shape[1]], atol=1e-5, rtol=0)
 
 
 def test_cache_keeps_names_shapes_and_types(vae):

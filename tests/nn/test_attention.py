@@ -184,11 +184,12 @@ def test_half_precision_keeps_its_dtype_and_a_float32_softmax(attend, dtype, tol
 
 
 def test_keys_and_values_are_taken_in_the_dtype_of_the_queries():
-    q, k, v = draw(SMALL)
-    half_q, half_k, half_v = (x.astype(jnp.bfloat16) for x in (q, k, v))
-    for attend in (EVERYWHERE["xla"], EVERYWHERE["chunked"]):
-        np.testing.assert_allclose(attend(q, half_k, half_v), oracle(q, half_k, half_v, None), atol=1e-5)
-        np.testing.assert_array_equal(attend(half_q, k, v), attend(half_q, half_k, half_v))
+    with jax.default_device(jax.devices("cpu")[0]):  # where a cast inside a program rounds as one before it
+        q, k, v = draw(SMALL)
+        half_q, half_k, half_v = (x.astype(jnp.bfloat16) for x in (q, k, v))
+        for attend in (EVERYWHERE["xla"], EVERYWHERE["chunked"]):
+            np.testing.assert_allclose(attend(q, half_k, half_v), oracle(q, half_k, half_v, None), atol=1e-5)
+            np.testing.assert_array_equal(attend(half_q, k, v), attend(half_q, half_k, half_v))
 
 
 @settings(max_examples=4, deadline=None, derandomize=True)

@@ -12,6 +12,7 @@ import av
 import helpers_video
 import numpy as np
 import pytest
+from helpers_process import start
 from helpers_video import HEIGHT, WIDTH, assert_shows, decoded, moving
 
 from steady_jax.run.fragments import cut_after_whole_frames, whole_frames
@@ -27,7 +28,7 @@ def writer(path, **settings):
 
 def child(code, *arguments):
     command = [sys.executable, "-c", MOVING + code, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return start(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def test_a_video_shows_what_was_written_and_each_block_starts_with_a_keyframe(tmp_path):

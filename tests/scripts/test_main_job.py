@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers_process import start
 from helpers_torch import write_student, write_wan_folder
 
 from steady_jax.config import MODELS
@@ -113,16 +114,17 @@ def test_nothing_is_overwritten_unasked(folder, checkpoint, sampled):
 def test_ctrl_c_leaves_a_playable_video(folder):
     output = folder / "stopped"
     words = ["--config=configs/tiny.py", "--config.prompt=Waves", "--config.seconds=600", f"--config.output={output}"]
-    process = subprocess.Popen(
-        [sys.executable, "scripts/sample.py", *words], cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    settings, seen = output / "waves-seed0.json", 0
-    deadline = time.monotonic() + 300
-    while seen < 30 and time.monotonic() < deadline and process.poll() is None:
-        seen = json.loads(settings.read_text())["frames"] if settings.exists() else 0
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    settings, seen, deadline = output / "waves-seed0.json", 0, time.monotonic() + 300
+    command = [sys.executable, "scripts/sample.py", *words]
+    with start(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
+        while seen < 30 and time.monotonic() < deadline and process.poll() is None:
+            seen = json.loads(settings.read_text())["frames"] if settings.exists() else 0
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, said
     content = json.loads(settings.read_text())
     assert content["status"] == "interrupted"
