@@ -81,7 +81,7 @@ def compare_memory(numbers, moment, memory, tokens_per_frame):
     names = [name for name in numbers.names if re.fullmatch(rf"out:cache_{moment}_[kv]_layer\d+", name)]
     for name in names:
         buffer, layer = re.fullmatch(r".*_([kv])_layer(\d+)", name).groups()
-        ours = dataclasses.asdict(memory)[buffer][int(layer)]
+        ours = dataclasses.asdict(memory)[buffer][int(layer)].reshape(numbers[name].shape)  # splits the heads
         np.testing.assert_allclose(ours, numbers[name], atol=TOLERANCE, rtol=0, err_msg=name)
     if names:
         assert memory.filled * tokens_per_frame == numbers[f"out:cache_{moment}_local_end_index"]

@@ -22,8 +22,8 @@ from steady_jax.shapes import Array, Bool, Float, Index, Int
 class KVMemory:
     """Keys and values of past frames, all layers stacked. Filled slots are a prefix; what lies behind them is stale."""
 
-    k: Float[Array, "l b s n h"]  # after the key norm; rotated only where the policy says so
-    v: Float[Array, "l b s n h"]
+    k: Float[Array, "l b s d"]  # after the key norm; rotated only where the policy says so; heads side by side in d
+    v: Float[Array, "l b s d"]
     filled: Int[Array, ""]  # slots (frames) that count
     frame: Int[Array, ""]  # global index of the next frame; a flush does not reset it
     block: Int[Array, ""]  # index of the next block
@@ -57,10 +57,11 @@ class MemoryPolicy(typing.Protocol):
         """Says where the block stands and how keys and queries are rotated; the same for all calls of the block."""
 
 
-Blend = Callable[[Float[Array, "1 b t n h"], Float[Array, "1 b t n h"]], Float[Array, "1 b t n h"]]
+Frames = Float[Array, "1 b t d"]  # the tokens of some frames in one layer
+Blend = Callable[[Frames, Frames], Frames]
 
 
-def empty(k: Float[Array, "l b s n h"], v: Float[Array, "l b s n h"]) -> KVMemory:
+def empty(k: Float[Array, "l b s d"], v: Float[Array, "l b s d"]) -> KVMemory:
     """A memory at the start of a rollout, over buffers of zeros."""
     zero = jnp.zeros((), jnp.int32)
     return KVMemory(k, v, filled=zero, frame=zero, block=zero)
@@ -77,19 +78,19 @@ def commit(memory: KVMemory, frames: int) -> KVMemory:
 class Slots:
     """One layer's slots, read out of a buffer of all layers."""
 
-    buffer: Float[Array, "l b s n h"]
+    buffer: Float[Array, "l b s d"]
     layer: Index
     tokens_per_frame: int
 
-    def take(self, first: Index, count: int) -> Float[Array, "1 b t n h"]:
+    def take(self, first: Index, count: int) -> Frames:
         """The tokens of `count` frames from slot `first`."""
-        _, batch, _, heads, head_width = self.buffer.shape
-        size = (1, batch, count * self.tokens_per_frame, heads, head_width)
-        return jax.lax.dynamic_slice(self.buffer, (self.layer, 0, first * self.tokens_per_frame, 0, 0), size)
+        _, batch, _, width = self.buffer.shape
+        size = (1, batch, count * self.tokens_per_frame, width)
+        return jax.lax.dynamic_slice(self.buffer, (self.layer, 0, first * self.tokens_per_frame, 0), size)
 
 
 def rewrite(
-    memory: KVMemory, window: int, when: Bool[Array, ""], at: int, content: Callable[[Slots], Float[Array, "1 b t n h"]]
+    memory: KVMemory, window: int, when: Bool[Array, ""], at: int, content: Callable[[Slots], Frames]
 ) -> KVMemory:
     """Where `when` holds, writes `content(slots)` of keys and of values from slot `at` on, one layer after the other.
 
@@ -98,9 +99,9 @@ def rewrite(
     tokens_per_frame = memory.k.shape[2] // window
 
     def one_layer(layer: Index, buffers: tuple[Array, Array]) -> tuple[Array, Array]:
-        def written(buffer: Float[Array, "l b s n h"]) -> Float[Array, "l b s n h"]:
+        def written(buffer: Float[Array, "l b s d"]) -> Float[Array, "l b s d"]:
             frames = jax.lax.optimization_barrier(content(Slots(buffer, layer, tokens_per_frame)))
-            return jax.lax.dynamic_update_slice(buffer, frames, (layer, 0, at * tokens_per_frame, 0, 0))
+            return jax.lax.dynamic_update_slice(buffer, frames, (layer, 0, at * tokens_per_frame, 0))
 
         k, v = buffers
         return written(k), written(v)
@@ -123,7 +124,7 @@ def evict(
     evicted = jnp.maximum(memory.filled + frames - window, 0)
     staying = window - sink - frames  # behind the sink, wherever anything leaves
 
-    def after(slots: Slots) -> Float[Array, "1 b t n h"]:
+    def after(slots: Slots) -> Frames:
         average = blend(slots.take(sink - averaged, averaged), slots.take(sink, averaged))
         return jnp.concatenate([average, slots.take(sink + evicted, staying)], axis=2)
 

@@ -12,8 +12,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from steady_jax.memory import base
-from steady_jax.memory.base import KVMemory, Reading
-from steady_jax.shapes import UNROTATED, Array, Bool, Float, Int
+from steady_jax.memory.base import Frames, KVMemory, Reading
+from steady_jax.shapes import UNROTATED, Array, Bool, Int
 
 QUERY_POSITIONS = ("published", "aligned")
 FLUSH_SOURCES = ("published", "filled")
@@ -112,9 +112,7 @@ class Steady:
         memory = base.rewrite(memory, self.window, when, 1, lambda slots: slots.take(first, recent))
         return dataclasses.replace(memory, filled=jnp.where(when, filled, memory.filled))
 
-    def _blend(
-        self, average: Float[Array, "1 b t n h"], evicted: Float[Array, "1 b t n h"]
-    ) -> Float[Array, "1 b t n h"]:
+    def _blend(self, average: Frames, evicted: Frames) -> Frames:
         # float32: in 16 bits a step of 1 - alpha is near the rounding error and the average would stick
         blend = self.alpha * average.astype(jnp.float32) + (1 - self.alpha) * evicted.astype(jnp.float32)
         return blend.astype(average.dtype)

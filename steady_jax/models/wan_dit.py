@@ -299,7 +299,7 @@ class WanDiT(nnx.Module):
         """A buffer of `slots` frames of height x width latents, in the compute dtype."""
         config = self.config
         tokens = slots * config.tokens_per_frame(height, width)
-        return kv_cache.zeros(config.layers, batch, tokens, config.heads, config.head_width, config.dtype)
+        return kv_cache.zeros(config.layers, batch, tokens, config.width, config.dtype)
 
     def _attend(self, cache: KVCache, layer: Array, view: CacheView) -> Attend:
         return lambda q, k, v: kv_cache.attend(q, k, v, cache, layer, view, self.config.attention)

@@ -10,6 +10,7 @@ import typing
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
 from steady_jax.nn.attention import attention
 from steady_jax.nn.rope import Rotation, rotate
@@ -22,8 +23,8 @@ from steady_jax.shapes import Array, Float, Int
 class KVCache:
     """Keys and values of past frames, all layers stacked."""
 
-    k: Float[Array, "l b s n h"]
-    v: Float[Array, "l b s n h"]
+    k: Float[Array, "l b s d"]  # heads side by side: a last axis of full width needs no padding on a TPU
+    v: Float[Array, "l b s d"]
 
 
 @typing.no_type_check
@@ -69,17 +70,20 @@ def store(
     """Writes a block's keys and values into one layer, in place where the caller donates the buffer."""
 
     def write(buffer: Array, block: Array) -> Array:
-        return jax.lax.dynamic_update_slice(buffer, block[None], (layer, 0, start, 0, 0))
+        merged = rearrange(block, "b t n h -> 1 b t (n h)")
+        return jax.lax.dynamic_update_slice(buffer, merged, (layer, 0, start, 0))
 
     return KVCache(write(cache.k, k), write(cache.v, v))
 
 
 def _with_block(buffer: Array, block: Array, layer: Int[Array, ""], start: Int[Array, ""]) -> Array:
+    """One layer's keys or values with the block's in their place, split into heads."""
     one = jax.lax.dynamic_index_in_dim(buffer, layer, keepdims=False)
-    return jax.lax.dynamic_update_slice_in_dim(one, block, start, axis=1)
+    one = jax.lax.dynamic_update_slice_in_dim(one, rearrange(block, "b t n h -> b t (n h)"), start, axis=1)
+    return rearrange(one, "b s (n h) -> b s n h", n=block.shape[2])
 
 
-def zeros(layers: int, batch: int, tokens: int, heads: int, head_width: int, dtype: str) -> KVCache:
+def zeros(layers: int, batch: int, tokens: int, width: int, dtype: str) -> KVCache:
     """An empty buffer of `tokens` = slots * tokens per frame."""
-    shape = (layers, batch, tokens, heads, head_width)
+    shape = (layers, batch, tokens, width)
     return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))

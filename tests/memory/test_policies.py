@@ -14,8 +14,8 @@ from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.memory.steady import Steady
 from steady_jax.shapes import UNROTATED
 
-LAYERS, BATCH, TOKENS_PER_FRAME, HEADS, HEAD_WIDTH = 2, 2, 3, 1, 2
-FRAME = (LAYERS, BATCH, TOKENS_PER_FRAME, HEADS, HEAD_WIDTH)
+LAYERS, BATCH, TOKENS_PER_FRAME, WIDTH = 2, 2, 3, 2
+FRAME = (LAYERS, BATCH, TOKENS_PER_FRAME, WIDTH)
 
 
 class ListOfFrames:
@@ -143,7 +143,7 @@ def test_self_forcing_equals_a_list_of_frames(policy, frames):
 
 def side_by_side(policy, frames, blocks):
     """Runs policy and oracle, compares the whole buffers, and yields both before each block is stored."""
-    shape = (LAYERS, BATCH, policy.window * TOKENS_PER_FRAME, HEADS, HEAD_WIDTH)
+    shape = (LAYERS, BATCH, policy.window * TOKENS_PER_FRAME, WIDTH)
     memory, oracle = base.empty(jnp.zeros(shape), jnp.zeros(shape)), ListOfFrames(policy)
     room = jax.jit(lambda memory: policy.make_room(memory, frames))
     read = jax.jit(lambda memory, evicted: policy.read(memory, frames, evicted))
@@ -176,10 +176,10 @@ def compare(memory, oracle):
 
 def test_ema_in_bfloat16_is_blended_in_float32():
     policy = Steady(window=5, sink=2, alpha=0.99, flush=False)
-    k = jnp.full((1, 1, 5, 1, 1), 1.0, jnp.bfloat16).at[0, 0, 2].set(2.0)
+    k = jnp.full((1, 1, 5, 1), 1.0, jnp.bfloat16).at[0, 0, 2].set(2.0)
     memory = dataclasses.replace(base.empty(k, k), filled=jnp.int32(5))
     memory, _ = policy.make_room(memory, 1)
-    assert memory.k[0, 0, 1, 0, 0] == jnp.bfloat16(0.99 + 0.02)
+    assert memory.k[0, 0, 1, 0] == jnp.bfloat16(0.99 + 0.02)
 
 
 @pytest.mark.parametrize(
