@@ -5,7 +5,11 @@ import sys
 from typing import Any
 
 # not preexec_fn: it forks, which JAX warns about
-LISTENING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+LISTENING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def start(command: list[str], **settings: Any) -> subprocess.Popen:
