@@ -3,9 +3,8 @@
     python scripts/sample.py --config=configs/tiny.py --config.prompt="Waves roll onto a black beach, fixed camera."
 
 writes an mp4, a WebP preview and a JSON with the settings into outputs/. Without a checkpoint the weights are random
-and the picture is noise; with one made by scripts/convert.py, add --config.checkpoint=FOLDER. Another memory policy is
-the config's
-argument: --config=configs/tiny.py:self_forcing.
+and the picture is noise; --config.checkpoint=FOLDER names one made by scripts/convert.py. Another memory policy is the
+config's argument: --config=configs/tiny.py:self_forcing.
 """
 
 from ml_collections import ConfigDict

@@ -16,14 +16,12 @@ import jax
 from ml_collections import ConfigDict
 
 from steady_jax.block import empty_memory
-from steady_jax.config import MODELS, block_settings, known
 from steady_jax.models.wan_dit import DiTConfig
 from steady_jax.pipeline import FRAMES_PER_SECOND, SteadyPipeline, VideoRollout
 from steady_jax.program import Program
 from steady_jax.run import command_line
 from steady_jax.run.command_line import usage_errors
 from steady_jax.run.sidecar import plain, versions
-from steady_jax.text import ByteTokenizer
 
 COUNTED_BLOCKS = 5  # after the window is full
 
@@ -31,7 +29,7 @@ COUNTED_BLOCKS = 5  # after the window is full
 def main(config: ConfigDict) -> None:
     """Fills the window, then times blocks, decoding, and both together."""
     with usage_errors():
-        pipeline = open_pipeline(config)
+        pipeline = SteadyPipeline.from_config(config)
     embeddings = random_embeddings(pipeline.model.dit)
     compile_and_run(pipeline.rollout(embeddings, config.seed))
 
@@ -66,17 +64,6 @@ def main(config: ConfigDict) -> None:
     }
     json.dump(plain(report), sys.stdout, indent=2)
     sys.stdout.write("\n")
-
-
-def open_pipeline(config: ConfigDict) -> SteadyPipeline:
-    """The pipeline of the config's checkpoint, or of random weights with the config's sizes."""
-    settings, model = block_settings(config), known(config.model, MODELS, "model")
-    size = {"height": config.height, "width": config.width}
-    if config.checkpoint is not None:
-        runtime = {"dtype": config.dtype, "attention": config.attention}
-        return SteadyPipeline.from_checkpoint(config.checkpoint, settings, model=model, **runtime, **size)
-    model = model.computing_in(config.dtype, config.attention)
-    return SteadyPipeline.from_random(model, settings, ByteTokenizer(model.dit.text_length), **size)
 
 
 def compile_and_run(rollout: VideoRollout) -> None:

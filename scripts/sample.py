@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from steady_jax.config import MODELS, block_settings, known
 from steady_jax.pipeline import FRAMES_PER_SECOND, SteadyPipeline, pixel_frames
 from steady_jax.run import command_line
 from steady_jax.run.command_line import usage_errors
+from steady_jax.run.files import make_folder_of
 from steady_jax.run.prompts import read_prompts, video_name
 from steady_jax.run.recording import Video, record
 from steady_jax.run.sidecar import versions
-from steady_jax.text import ByteTokenizer
 
 MODELS_WITHOUT_CHECKPOINT = ("tiny",)
 
@@ -24,7 +24,8 @@ def main(config: ConfigDict) -> None:
         prompts = read_prompts(config.prompt, config.prompt_file)
         frames = pixel_frames(config.seconds)
         videos = planned_videos(config, prompts)
-        pipeline = open_pipeline(config)
+        check_weights(config)
+        pipeline = SteadyPipeline.from_config(config)
         for prompt in prompts:
             pipeline.stream(
                 prompt, config.seconds, config.seed
@@ -33,7 +34,7 @@ def main(config: ConfigDict) -> None:
                 say(f"note: the prompt is longer than {pipeline.tokenizer.length} tokens; this is cut: {cut!r}")
 
     say(f"encoding {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}")
-    embeddings = [pipeline.encode(prompt) for prompt in prompts]
+    embeddings = [np.asarray(pipeline.encode(prompt)) for prompt in prompts]  # on the host: there may be thousands
     pipeline.release_text_encoder()
     for prompt, embedding, video in zip(prompts, embeddings, videos, strict=True):
         say(f"{video.path}  {prompt}")
@@ -66,36 +67,24 @@ def planned_videos(config: ConfigDict, prompts: list[str]) -> list[Video]:
             f"{', '.join(there)} exist{'s' if len(there) == 1 else ''}; set --config.overwrite=True to replace, "
             "or choose another --config.output or --config.seed"
         )
+    make_folder_of(videos[0].path)
     return videos
 
 
-def open_pipeline(config: ConfigDict) -> SteadyPipeline:
-    """The pipeline of a checkpoint, or of random weights where the config has a model small enough to be looked at so.
+def check_weights(config: ConfigDict) -> None:
+    """Says that the picture will be noise where there is no checkpoint.
 
     Raises:
-        ValueError: the config needs a checkpoint and has none, or settings that do not fit.
+        ValueError: the config's model is too large to be looked at with random weights.
     """
-    settings = block_settings(config)
-    model = known(config.model, MODELS, "model")
     if config.checkpoint is not None:
-        return SteadyPipeline.from_checkpoint(
-            config.checkpoint,
-            settings,
-            height=config.height,
-            width=config.width,
-            dtype=config.dtype,
-            attention=config.attention,
-            model=model,
-        )
+        return
     if config.model not in MODELS_WITHOUT_CHECKPOINT:
         raise ValueError(
             f"the model {config.model} needs weights: convert them with scripts/convert.py (see README) "
             "and name the folder with --config.checkpoint=FOLDER"
         )
     say("no checkpoint: the weights are random, so the picture is noise; --config.checkpoint=FOLDER names trained ones")
-    model = model.computing_in(config.dtype, config.attention)
-    tokenizer = ByteTokenizer(model.dit.text_length)
-    return SteadyPipeline.from_random(model, settings, tokenizer, height=config.height, width=config.width)
 
 
 def say(text: str) -> None:

@@ -2,7 +2,7 @@
 
 open_block   flush and evict, then say where the block stands
 denoise      calls up to the exit call, each followed by fresh noise for the next
-exit_call    the call whose x0 is the block's result
+predict_x0   one call; that of the exit call is the block's result
 refresh      stores the finished block's keys and values, and counts it
 """
 

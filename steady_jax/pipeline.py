@@ -5,6 +5,7 @@ for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", se
     ...  # uint8 [f, h, w, 3], one block after the other
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,25 +13,28 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from steady_jax import checkpoint, parameters
 from steady_jax.block import BlockSettings, empty_memory, generate_block
-from steady_jax.config import ModelConfig
+from steady_jax.config import MODELS, ModelConfig, block_settings, known
 from steady_jax.diffusion.flow_matching import FewSteps
 from steady_jax.memory.base import KVMemory
 from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5Encoder
 from steady_jax.models.wan_dit import PromptKV, WanDiT
 from steady_jax.models.wan_vae import Cache, WanVAE
+from steady_jax.nn.attention import check_runs_here
 from steady_jax.program import Program
 from steady_jax.rollout import block_noise
 from steady_jax.shapes import Array, Float, Latents, UInt8, UInt32
-from steady_jax.text import PromptTokenizer, Tokenizer
+from steady_jax.text import ByteTokenizer, PromptTokenizer, Tokenizer
 
 FRAMES_PER_SECOND = 16
 NETWORKS: dict[str, type[nnx.Module]] = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
 
 Load = Callable[[str], nnx.Module]
+Embeddings = Float[Array, "b t c"] | Float[np.ndarray, "b t c"]
 
 
 class SteadyPipeline:
@@ -65,16 +69,18 @@ class SteadyPipeline:
                 f"the text encoder needs a row for every piece of the tokenizer, got "
                 f"{model.text_encoder.vocabulary} rows and {tokenizer.vocabulary} pieces; take both from the same model"
             )
+        check_runs_here(model.dit.attention, model.dit.dtype)
         settings.policy.check(settings.frames, blocks=1)
         self.model, self.settings, self.tokenizer = model, settings, tokenizer
         self.height, self.width = height, width
         self._load = load
         self._networks: dict[str, nnx.Module] = {}
-        self.programs = {
+        latents = (settings.frames, *self.latent_size, model.dit.channels)
+        self.programs = {  # none of them refers to this object, so that it is freed as soon as nobody uses it
             "encode": Program(lambda encoder, ids, mask: encoder(ids, mask)),
             "encode_prompt": Program(lambda dit, embeddings: dit.encode_prompt(embeddings)),
-            "empty_memory": Program(lambda dit: empty_memory(dit, settings, 1, *self.latent_size)),
-            "block": Program(self._make_block, donate=[1]),
+            "empty_memory": Program(lambda dit: empty_memory(dit, settings, 1, *latents[1:3])),
+            "block": Program(functools.partial(_make_block, settings, latents), donate=[1]),
             "decode_first": Program(_decode_first),
             "decode_next": Program(_decode_next, donate=[2]),
         }
@@ -133,6 +139,21 @@ class SteadyPipeline:
 
         return cls(model, load, tokenizer, settings, height=height, width=width)
 
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "SteadyPipeline":
+        """The pipeline of a sampling config: of its checkpoint, or of random weights where it has none.
+
+        Raises:
+            ValueError: unknown names, settings that do not fit, or a checkpoint of other sizes than the config's model.
+        """
+        settings, model = block_settings(config), known(config.model, MODELS, "model")
+        size = {"height": config.height, "width": config.width}
+        if config.checkpoint is not None:
+            runtime = {"dtype": config.dtype, "attention": config.attention}
+            return cls.from_checkpoint(config.checkpoint, settings, model=model, **runtime, **size)
+        model = model.computing_in(config.dtype, config.attention)
+        return cls.from_random(model, settings, ByteTokenizer(model.dit.text_length), **size)
+
     @property
     def latent_size(self) -> tuple[int, int]:
         """Rows and columns of latents."""
@@ -153,7 +174,7 @@ class SteadyPipeline:
         self._networks.pop("text_encoder", None)
 
     def stream(
-        self, prompt: str | Float[Array, "1 t c"], seconds: float, seed: int = 0
+        self, prompt: str | Embeddings, seconds: float, seed: int = 0
     ) -> Iterator[UInt8[np.ndarray, "f h w rgb"]]:
         """Makes a video and yields its frames block by block, 16 per second. While the caller uses one block, the next
         is made.
@@ -173,17 +194,19 @@ class SteadyPipeline:
             raise ValueError(f"seed must lie in 0..{2**32 - 1}, got {seed}")
         if isinstance(prompt, str):
             self.tokenizer.encode([prompt])  # an empty prompt is refused here, before the text encoder is loaded
+        elif prompt.shape != (1, self.model.dit.text_length, self.model.dit.text_width):
+            wanted = [1, self.model.dit.text_length, self.model.dit.text_width]
+            raise ValueError(f"embeddings must be {wanted}, as `encode` returns them, got {list(prompt.shape)}")
         return self._frames(prompt, seed, blocks, frames)
 
-    def __call__(
-        self, prompt: str | Float[Array, "1 t c"], seconds: float, seed: int = 0
-    ) -> UInt8[np.ndarray, "f h w rgb"]:
+    def __call__(self, prompt: str | Embeddings, seconds: float, seed: int = 0) -> UInt8[np.ndarray, "f h w rgb"]:
         """Makes a video and returns all its frames at once; arguments as in `stream`."""
         return np.concatenate(list(self.stream(prompt, seconds, seed)))
 
-    def rollout(self, prompt: str | Float[Array, "1 t c"], seed: int = 0) -> "VideoRollout":
+    def rollout(self, prompt: str | Embeddings, seed: int = 0) -> "VideoRollout":
         """A video in the making, block by block and without end; `stream` is the way to frames of a given length."""
-        return VideoRollout(self, self.encode(prompt) if isinstance(prompt, str) else prompt, seed)
+        self.settings.policy.check(self.settings.frames, blocks=None)
+        return self._rollout(prompt, seed)
 
     def network(self, name: str) -> nnx.Module:
         """The network of this name ("dit", "vae" or "text_encoder"), loaded at the first call."""
@@ -191,11 +214,15 @@ class SteadyPipeline:
             self._networks[name] = self._load(name)
         return self._networks[name]
 
+    def _rollout(self, prompt: str | Embeddings, seed: int) -> "VideoRollout":
+        embeddings = self.encode(prompt) if isinstance(prompt, str) else prompt
+        return VideoRollout(self, jnp.asarray(embeddings, self.model.dit.dtype), seed)
+
     def _frames(
-        self, prompt: str | Float[Array, "1 t c"], seed: int, blocks: int, frames: int
+        self, prompt: str | Embeddings, seed: int, blocks: int, frames: int
     ) -> Iterator[UInt8[np.ndarray, "f h w rgb"]]:
         """The first `frames` frames of a video. The device makes one block while the caller has the one before it."""
-        rollout = self.rollout(prompt, seed)
+        rollout = self._rollout(prompt, seed)
         waiting = rollout.decode(rollout.next_latents())
         for _ in range(blocks - 1):
             following = rollout.decode(rollout.next_latents())
@@ -204,13 +231,6 @@ class SteadyPipeline:
             frames -= len(block)
             waiting = following
         yield _to_host(waiting)[:frames]
-
-    def _make_block(
-        self, dit: WanDiT, memory: KVMemory, prompt: PromptKV, seeds: UInt32[Array, "b"]
-    ) -> tuple[KVMemory, Latents]:
-        shape = (self.settings.frames, *self.latent_size, self.model.dit.channels)
-        noise = block_noise(seeds, len(self.settings.calls.steps), shape)
-        return generate_block(dit, self.settings, memory, prompt, noise(memory.block))
 
 
 class VideoRollout:
@@ -241,6 +261,18 @@ class VideoRollout:
         else:
             pixels, self._cache = self._programs["decode_next"](self._vae, latent, self._cache)
         return pixels
+
+
+def _make_block(
+    settings: BlockSettings,
+    latents: tuple[int, int, int, int],
+    dit: WanDiT,
+    memory: KVMemory,
+    prompt: PromptKV,
+    seeds: UInt32[Array, "b"],
+) -> tuple[KVMemory, Latents]:
+    noise = block_noise(seeds, len(settings.calls.steps), latents)
+    return generate_block(dit, settings, memory, prompt, noise(memory.block))
 
 
 def pixel_frames(seconds: float) -> int:

@@ -24,7 +24,7 @@ ALLOWED = {
     "config": ("models", "memory", "diffusion", "block", "checkpoint"),
     "run": ("run",),
     "pipeline": (
-        *("shapes", "parameters", "program", "models", "memory", "diffusion", "block", "rollout", "text"),
+        *("shapes", "parameters", "program", "nn", "models", "memory", "diffusion", "block", "rollout", "text"),
         *("checkpoint", "config"),
     ),
 }
@@ -47,7 +47,7 @@ def test_converters_import_only_what_has_weights(file):
     for module in imported(file):
         top, _, rest = module.partition(".")
         if top == "steady_jax":
-            assert rest.split(".")[0] in ("models", "parameters", "checkpoint", "orbax_item"), module
+            assert rest.split(".")[0] in ("models", "parameters", "checkpoint", "orbax_item", "text"), module
 
 
 def imported(file):

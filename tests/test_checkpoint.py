@@ -199,6 +199,15 @@ def test_parts_that_are_missing_are_all_named(tmp_path, whole):
     assert set(checkpoint.describe(only, parts=["dit"]).parts) == {"dit"}
 
 
+def test_only_the_parts_that_are_asked_for_are_checked(whole):
+    shutil.rmtree(whole / "text_encoder")
+    assert set(checkpoint.describe(whole, parts=["dit"]).parts) == {"dit"}
+    assert set(checkpoint.describe(whole, parts=iter(["dit", "tokenizer"])).parts) == {"dit", "tokenizer"}
+    assert_same_bits(checkpoint.load_component(whole, "dit", Net, CONFIG), arrays_for())
+    with pytest.raises(ValueError, match="text_encoder: none of its"):
+        checkpoint.describe(whole, parts=["dit", "text_encoder"])
+
+
 def test_a_file_that_is_missing_or_cut_off_is_named(whole):
     files = [file for file in sorted((whole / "dit").rglob("*")) if file.is_file() and file.stat().st_size]
     for number, file in enumerate(files):
@@ -279,6 +288,14 @@ def test_nothing_is_overwritten(tmp_path):
             pass
         assert (tmp_path / name / "precious").exists()
         shutil.rmtree(tmp_path / name)
+
+
+def test_a_checkpoint_does_not_lie_in_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"x/y cannot be made: .*file is not a folder"):
+        checkpoint.check_new(tmp_path / "file" / "x" / "y")
+    checkpoint.check_new(tmp_path / "new" / "y")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_description_names_no_place_of_this_machine(whole, tmp_path):

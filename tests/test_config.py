@@ -8,6 +8,7 @@ from steady_jax.config import MODELS, POLICIES, ModelConfig, block_settings, sam
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5_SIZES
+from steady_jax.pipeline import blocks_for, pixel_frames
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -27,7 +28,10 @@ def test_every_config_gives_settings_for_every_policy(file, policy):
     settings = block_settings(config)
     assert isinstance(settings.policy, POLICIES[policy])
     assert config.model in MODELS
-    settings.policy.check(settings.frames, 1)
+    frames = pixel_frames(config.seconds)  # the config's own length must be possible
+    settings.policy.check(
+        settings.frames, blocks_for(frames, settings.frames, MODELS[config.model].vae.temporal_stride)
+    )
     stride = MODELS[config.model].pixel_stride
     assert config.height % stride == config.width % stride == 0
 

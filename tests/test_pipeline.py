@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 from helpers_torch import TINY
 
+from steady_jax import parameters
 from steady_jax.block import BlockSettings
 from steady_jax.config import ModelConfig
 from steady_jax.diffusion.flow_matching import FewSteps
@@ -82,6 +85,37 @@ def test_each_program_is_compiled_once_for_all_blocks(pipeline, blocks):
         pipeline(PROMPT, seconds=2, seed=1)
 
 
+def test_the_memory_is_donated_from_block_to_block(pipeline, blocks):
+    del blocks
+    dit = MODEL.dit
+    tokens = SETTINGS.policy.window * dit.tokens_per_frame(*pipeline.latent_size)
+    memory_bytes = 2 * dit.layers * tokens * dit.width * 4
+    assert pipeline.programs["block"].memory["arguments"] > memory_bytes
+    assert pipeline.programs["block"].memory["results"] < memory_bytes / 10
+
+
+def test_a_released_text_encoder_and_a_dropped_pipeline_free_their_memory():
+    dropped = open_pipeline(SETTINGS)
+    dropped.encode(PROMPT)
+    encoder = weakref.ref(parameters.named(dropped.network("text_encoder"))["norm"])
+    transformer = weakref.ref(parameters.named(dropped.network("dit"))["head/linear/bias"])
+    gc.disable()
+    try:
+        dropped.release_text_encoder()
+        assert encoder() is None
+        assert transformer() is not None
+        del dropped
+        assert transformer() is None
+    finally:
+        gc.enable()
+
+
+def test_a_rollout_without_end_needs_a_policy_without_end():
+    short = open_pipeline(BlockSettings(SelfForcing(window=6), FewSteps((1000,)), frames=3))
+    with pytest.raises(ValueError, match="a video without end was asked for"):
+        short.rollout(PROMPT)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -92,6 +126,7 @@ def test_each_program_is_compiled_once_for_all_blocks(pipeline, blocks):
         ({"seed": -1}, "seed must lie in 0"),
         ({"seed": 2**32}, "got 4294967296"),
         ({"prompt": "  "}, "must hold text"),
+        ({"prompt": np.zeros((1, 4, 48), np.float32)}, r"embeddings must be \[1, 16, 48\], .* got \[1, 4, 48\]"),
     ],
 )
 def test_bad_requests_are_refused_before_any_network_is_loaded(arguments, message):
@@ -136,3 +171,15 @@ def test_blocks_for_pixel_frames(frames, block_frames, blocks):
 def test_a_tokenizer_of_another_model_is_refused():
     with pytest.raises(ValueError, match="got 96 rows and 259 pieces"):
         SteadyPipeline.from_random(ModelConfig(**TINY), SETTINGS, ByteTokenizer(), height=32, width=32)
+
+
+@pytest.mark.parametrize(
+    ("attention", "message"), [("cudn", "unknown attention backend 'cudn'"), ("cudnn", "does not run on 'cpu'")]
+)
+def test_attention_that_does_not_run_here_is_refused(attention, message):
+    def opened():
+        model = MODEL.computing_in("float32", attention)
+        return SteadyPipeline.from_random(model, SETTINGS, ByteTokenizer(16), height=32, width=48)
+
+    with pytest.raises(ValueError, match=message):
+        opened()

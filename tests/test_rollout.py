@@ -129,6 +129,15 @@ def test_a_call_leaves_the_memory_alone_and_refresh_writes_the_block(dit):
     assert (refreshed.filled, refreshed.block) == (SETTINGS.frames, 1)
 
 
+def test_the_memory_after_a_block_is_a_refresh_on_its_clean_result(dit):
+    prompt, noise = prompt_of(dit, slice(1)), block_noise(SEEDS[:1], 2, SHAPE)(0)
+    memory, x0 = block.generate_block(dit, SETTINGS, start(dit, 1), prompt, noise)
+    room, view = block.open_block(SETTINGS, CONFIG, start(dit, 1), *SHAPE[1:3])
+    cache = dit.refresh(x0, jnp.zeros(x0.shape[:2]), prompt, block.cache_of(room), view)
+    np.testing.assert_allclose(memory.k, cache.k, atol=1e-5)
+    np.testing.assert_allclose(memory.v, cache.v, atol=1e-5)
+
+
 def test_blocks_have_at_least_one_frame():
     with pytest.raises(ValueError, match="at least 1 latent frame, got 0"):
         BlockSettings(POLICY, FewSteps(), frames=0)

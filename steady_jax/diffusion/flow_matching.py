@@ -80,6 +80,8 @@ class FewSteps:
     context_timestep: float = 0.0  # what the refresh call tells the network about the finished block
 
     def __post_init__(self) -> None:
+        if not all(isinstance(step, int | float) for step in self.steps):
+            raise ValueError(f"steps must be numbers, got {self.steps}")
         if not self.steps or list(self.steps) != sorted(set(self.steps), reverse=True):
             raise ValueError(f"steps must fall from call to call, got {self.steps}")
         if self.steps[0] > TIMESTEPS or self.steps[-1] <= 0:

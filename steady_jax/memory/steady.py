@@ -113,6 +113,7 @@ class Steady:
         return dataclasses.replace(memory, filled=jnp.where(when, filled, memory.filled))
 
     def _blend(self, average: Frames, evicted: Frames) -> Frames:
-        # float32: in 16 bits a step of 1 - alpha is near the rounding error and the average would stick
+        # float32 for the blend alone: the memory rounds it again. So in bfloat16, as published, an average moves only
+        # while (1 - alpha) * |difference| is more than half its rounding step, which is |average| / 128 or less
         blend = self.alpha * average.astype(jnp.float32) + (1 - self.alpha) * evicted.astype(jnp.float32)
         return blend.astype(average.dtype)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from steady_jax.nn.modules import check_dtype, stacked
+from steady_jax.nn.modules import check_dtype, precision_of, stacked
 from steady_jax.nn.norms import rms_norm
 from steady_jax.shapes import Array, Bool, Float, Int
 
@@ -185,7 +185,13 @@ class UMT5Encoder(nnx.Module):
 def _linear(config: UMT5Config, inputs: int, outputs: int, deviation: float, rngs: nnx.Rngs) -> nnx.Linear:
     kernel_init = nnx.initializers.normal(deviation)
     return nnx.Linear(
-        inputs, outputs, use_bias=False, dtype=jnp.dtype(config.dtype), kernel_init=kernel_init, rngs=rngs
+        inputs,
+        outputs,
+        use_bias=False,
+        dtype=jnp.dtype(config.dtype),
+        precision=precision_of(config.dtype),
+        kernel_init=kernel_init,
+        rngs=rngs,
     )
 
 

@@ -16,10 +16,10 @@ from einops import rearrange
 from flax import nnx
 
 from steady_jax.nn import kv_cache
-from steady_jax.nn.attention import attention
+from steady_jax.nn.attention import attention, check_backend
 from steady_jax.nn.embeddings import sinusoid
 from steady_jax.nn.kv_cache import CacheView, KVCache
-from steady_jax.nn.modules import check_dtype, linear, stacked
+from steady_jax.nn.modules import check_dtype, linear, precision_of, stacked
 from steady_jax.nn.norms import layer_norm, rms_norm
 from steady_jax.nn.rope import axis_pairs, rotate, rotation
 from steady_jax.shapes import Array, Float, Latents
@@ -52,6 +52,7 @@ class DiTConfig:
         if self.frequency_width % 2:
             raise ValueError(f"frequency_width must be even (cosines and sines), got {self.frequency_width}")
         check_dtype(self.dtype)
+        check_backend(self.attention)
 
     @property
     def head_width(self) -> int:
@@ -206,7 +207,8 @@ class PatchEmbed(nnx.Module):
     def __call__(self, x: Latents) -> Float[Array, "b f t d"]:
         patches = rearrange(x, "b f (h p) (w q) c -> b f (h w) (p q c)", p=self.patch, q=self.patch).astype(self.dtype)
         kernel = rearrange(self.kernel[...], "t p q c d -> (t p q c) d").astype(self.dtype)
-        return patches @ kernel + self.bias[...].astype(self.dtype)
+        product = jnp.matmul(patches, kernel, precision=precision_of(self.dtype))
+        return product + self.bias[...].astype(self.dtype)
 
 
 class WanDiT(nnx.Module):

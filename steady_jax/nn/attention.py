@@ -45,10 +45,25 @@ def attention(
         raise ValueError(f"valid_tokens must lie in 1..{slots} (the number of keys), got {valid_tokens}")
     if backend == "auto":
         backend = choose_backend(jax.default_backend(), q.dtype, q.shape[-1])
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown attention backend {backend!r}, choose one of: {', '.join(['auto', *BACKENDS])}")
+    check_backend(backend)
     k, v = k.astype(q.dtype), v.astype(q.dtype)
     return BACKENDS[backend](q, k, v, valid_tokens)
+
+
+def check_backend(backend: str) -> None:
+    """Raises ValueError, which lists the known ones, for the name of an unknown backend."""
+    if backend not in ("auto", *BACKENDS):
+        raise ValueError(f"unknown attention backend {backend!r}, choose one of: {', '.join(['auto', *BACKENDS])}")
+
+
+def check_runs_here(backend: str, dtype: jax.typing.DTypeLike) -> None:
+    """Raises ValueError if JAX's default platform does not run a backend, or not in this dtype."""
+    platform = jax.default_backend()
+    if backend not in ("auto", *available_backends(platform)):
+        known = ", ".join(["auto", *available_backends(platform)])
+        raise ValueError(f"attention backend {backend!r} does not run on {platform!r}, choose one of: {known}")
+    if backend == "cudnn" and choose_backend("gpu", dtype) != "cudnn":
+        raise ValueError(f"attention backend 'cudnn' takes bfloat16 or float16, got {dtype}; choose 'auto' or 'xla'")
 
 
 def choose_backend(platform: str, dtype: jax.typing.DTypeLike, head_width: int = CUDNN_WIDEST_HEAD) -> str:

@@ -14,6 +14,7 @@ from steady_jax.block import BlockSettings
 from steady_jax.diffusion.flow_matching import FewSteps
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.models.wan_dit import DIT_SIZES, DiTConfig, WanDiT
+from steady_jax.nn.norms import rms_norm
 
 TINY = DiTConfig(
     width=64, ffn_width=96, heads=2, layers=2, text_width=48, text_length=16, frequency_width=32, dtype="float32"
@@ -125,6 +126,15 @@ def test_bfloat16_is_near_float32():
     exact, ours = dit(x, timesteps, prompt), low(x, timesteps, low_prompt)
     assert ours.dtype == jnp.float32
     assert np.linalg.norm(ours - exact) < 3e-2 * np.linalg.norm(exact)
+
+
+def test_norms_and_timestep_stay_in_float32():
+    x = jnp.full((1, 4096), 300, jnp.bfloat16)  # in bfloat16 the sum of squares would stop growing
+    np.testing.assert_allclose(np.float32(rms_norm(x, jnp.ones(4096), 1e-6)), 1, rtol=1e-2)
+    dit = parameters.abstract(WanDiT, dataclasses.replace(TINY, dtype="bfloat16"))
+    for layer in (dit.time_embed.fc1, dit.time_embed.fc2, dit.time_project):
+        assert layer.dtype == jnp.float32
+        assert layer.precision == jax.lax.Precision.HIGHEST
 
 
 @pytest.mark.parametrize(("size", "billions"), [("1.3b", 1.419), ("14b", 14.288)])

@@ -2,7 +2,7 @@
 
 TPU_SKIP_MDS_QUERY=1 TPU_WORKER_HOSTNAMES=localhost JAX_PLATFORMS=cpu python -m tests.nn.compile_attention_tpu v5p:2x2x1
 
-Needs libtpu (`pip install -e .[tpu]`). The sizes are those of one block of three latent frames at 480x832 against 18.
+Needs libtpu (`pip install -e .[tpu]`). The sizes are those of one block of six latent frames at 480x832 against 18.
 """
 
 import importlib.util
