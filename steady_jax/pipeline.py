@@ -1,8 +1,8 @@
 """A prompt becomes a video: what a Python user imports.
 
-pipeline = SteadyPipeline.from_checkpoint("checkpoints/steady-1.3b")
-for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", seconds=30):
-    ...  # uint8 [f, h, w, 3], one block after the other
+    pipeline = SteadyPipeline.from_checkpoint("checkpoints/steady-1.3b")
+    for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", seconds=30):
+        ...  # uint8 [f, h, w, 3], one block after the other
 """
 
 import functools
