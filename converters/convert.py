@@ -21,6 +21,7 @@ from steady_jax.checkpoint import PARTS, TOKENIZER, Part
 from steady_jax.models.umt5 import UMT5Encoder
 from steady_jax.models.wan_dit import WanDiT
 from steady_jax.models.wan_vae import WanVAE
+from steady_jax.text import SETTINGS_FILE, TOKENIZER_FILE
 
 NETWORKS: dict[str, tuple[ModuleType, type[nnx.Module]]] = {
     "dit": (wan_dit, WanDiT),
@@ -29,7 +30,8 @@ NETWORKS: dict[str, tuple[ModuleType, type[nnx.Module]]] = {
 }
 FOLDERS = (".", "transformer", "vae", "text_encoder")  # of a source that may hold files of tensors
 TOKENIZER_FOLDERS = ("google/umt5-xxl", "tokenizer")
-TOKENIZER_FILES = ("tokenizer.json", "spiece.model")  # one of them is there in every tokenizer's folder
+TOKENIZER_FILES = (TOKENIZER_FILE, SETTINGS_FILE)  # needed to sample
+TOKENIZER_SIGNS = (*TOKENIZER_FILES, "spiece.model")  # a folder with one of them is meant as a tokenizer's
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -82,6 +84,18 @@ class Plan:
     tokenizer: Path | None
 
 
+def check_parts(parts: Iterable[str]) -> None:
+    """Checks the names of the parts a checkpoint is to hold.
+
+    Raises:
+        ValueError: there are none, or some are unknown.
+    """
+    parts = tuple(parts)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise ValueError(f"parts must be one or more of {', '.join(PARTS)}, got {unknown or 'none'}")
+
+
 def locate(name: str) -> Path:
     """A source's file or folder; a hub name such as "Wan-AI/Wan2.1-T2V-1.3B" is downloaded to the hub's cache.
 
@@ -113,7 +127,7 @@ def look_into(path: Path, weights: str = "auto") -> Source:
     files = [path] if path.is_file() else [file for folder in folders for file in source.tensor_files(folder)]
     found = {file: _identify(file, weights) for file in files}
     tokenizers = [path / folder for folder in TOKENIZER_FOLDERS]
-    tokenizer = next((one for one in tokenizers if any((one / file).is_file() for file in TOKENIZER_FILES)), None)
+    tokenizer = next((one for one in tokenizers if any((one / file).is_file() for file in TOKENIZER_SIGNS)), None)
     if tokenizer is None and not any(found.values()):
         raise ValueError(
             f"{path} holds none of {', '.join(PARTS)}; files with other tensors: {_listed(found) or 'none'}"
@@ -130,9 +144,11 @@ def make_plan(sources: Iterable[Source], weights: str = "auto", parts: Iterable[
         weights: as given to `look_into`.
         parts: what the checkpoint is to hold.
     Raises:
-        ValueError: lists everything that is missing, unknown, misshapen or of a wrong type, of all parts.
+        ValueError: lists everything that is missing, unknown, misshapen or of a wrong type, of all parts; or `parts`
+            are not known.
     """
     parts, sources = tuple(parts), tuple(sources)
+    check_parts(parts)
     candidates, problems = _candidates(sources, parts)
     networks: dict[str, Planned] = {}
     for found in candidates:
@@ -142,7 +158,7 @@ def make_plan(sources: Iterable[Source], weights: str = "auto", parts: Iterable[
             problems.append(f"{found.name} ({found.file.name}): {error}")
     tokenizer = next((one.tokenizer for one in reversed(sources) if one.tokenizer), None)
     plan = Plan({n: networks[n] for n in NETWORKS if n in networks}, tokenizer if TOKENIZER in parts else None)
-    problems += _absent(plan, parts, sources) + _misfits(plan)
+    problems += _absent(plan, parts, sources) + _misfits(plan) + _tokenizer_problems(plan.tokenizer)
     dit = networks.get("dit")
     if weights != "auto" and dit is not None and dit.found.weights.taken != weights:
         problems.append(f"dit: {dit.found.source} is a plain set of weights; drop the choice of {weights}")
@@ -240,6 +256,13 @@ def _misfits(plan: Plan) -> list[str]:
             f"dit takes text of width {configs['dit'].text_width}, text_encoder gives {configs['text_encoder'].width}"
         )
     return lines
+
+
+def _tokenizer_problems(folder: Path | None) -> list[str]:
+    lacking = [name for name in TOKENIZER_FILES if not (folder / name).is_file()] if folder else []
+    if not lacking:
+        return []
+    return [f"{TOKENIZER}: {folder} lacks {' and '.join(lacking)}; needed are {' and '.join(TOKENIZER_FILES)}"]
 
 
 def _check_room(plan: Plan, folder: Path) -> None:

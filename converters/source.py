@@ -147,6 +147,20 @@ def read_settings(folder: Path) -> dict[str, Any] | None:
     return settings
 
 
+def whole_number(settings: Mapping[str, Any], key: str, default: int) -> int:
+    """A positive integer of config.json, or `default` if it does not have the key.
+
+    Raises:
+        ValueError: the value is something else.
+    """
+    if key not in settings:
+        return default
+    value = settings[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"config.json must give {key} as a positive integer, got {value!r}; correct the file")
+    return value
+
+
 def _weight_map(file: Path) -> dict[str, str] | None:
     if file.stat().st_size > _HEADER_LIMIT:
         return None
@@ -225,8 +239,9 @@ def _open_torch(file: Path) -> dict[str, Any]:
         content = _load(file, mmap=zipped)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{file} is refused: it holds more than tensors, and loading the rest would run code from the file. "
-            f"torch says: {str(error).strip().splitlines()[0]}"
+            f"{file} is refused: it is damaged, or it holds more than tensors, numbers and texts, and loading the rest "
+            "would run code from the file. Download it again; or, where you trust it, save its tensors alone as "
+            "{name: tensor} with torch.save or as safetensors, and convert that file"
         ) from error
     except Exception as error:  # a damaged pickle can make torch raise nearly anything
         says = str(error).strip().splitlines() or [repr(error)]

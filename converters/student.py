@@ -65,10 +65,15 @@ def export(file: Path, tensors: Iterable[tuple[str, np.ndarray]]) -> None:
 
     Raises:
         ValueError: the file exists. Nothing is overwritten.
+        OSError: torch could not write the file, for example because the disk is full.
     """
     if file.exists():
         raise ValueError(f"{file} exists and is never overwritten; name another file or remove it")
-    torch.save({GENERATOR_EMA: {PREFIX + name: to_torch(array) for name, array in tensors}}, file)
+    content = {GENERATOR_EMA: {PREFIX + name: to_torch(array) for name, array in tensors}}
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # what torch makes of any error of the file system
+        raise OSError(f"{file} cannot be written, is the disk full? torch says: {error}") from error
 
 
 def to_torch(array: np.ndarray) -> torch.Tensor:

@@ -3,6 +3,7 @@ directions.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -86,6 +87,14 @@ def torch_shapes(rules: Iterable[Rule], parameters: Mapping[str, Any]) -> dict[s
                 raise ValueError(f"two rules of the table read {name}")
             shapes[name] = rule.torch_shape(shape)
     return shapes
+
+
+def layers(names: Iterable[str], rule: str) -> int:
+    """Layers that PyTorch names tell, for a rule's name such as "blocks.{layer}.norm1.weight"; names without a number
+    in the layer's place tell none.
+    """
+    numbered = re.compile(re.escape(rule.split(LAYER)[0]) + r"([0-9]+)\.")
+    return 1 + max((int(found[1]) for found in map(numbered.match, names) if found), default=-1)
 
 
 def problems(rules: Iterable[Rule], parameters: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:

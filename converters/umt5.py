@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from converters.table import LAYER, Rule, linear, same
+from converters.source import whole_number
+from converters.table import LAYER, Rule, layers, linear, same
 from steady_jax.models.umt5 import UMT5Config
 
 ORIGINAL = (
@@ -102,17 +103,8 @@ def config_from(
         ffn_width=ffn_width,
         heads=heads,
         head_width=inner // heads,
-        layers=_layers(shapes, names["blocks/attn/q/kernel"]),
+        layers=layers(shapes, names["blocks/attn/q/kernel"]),
         buckets=buckets,
-        max_distance=settings.get("relative_attention_max_distance", UMT5Config.max_distance),
+        max_distance=whole_number(settings, "relative_attention_max_distance", UMT5Config.max_distance),
         eps=settings.get("layer_norm_epsilon", UMT5Config.eps),
-    )
-
-
-def _layers(shapes: Mapping[str, tuple[int, ...]], name: str) -> int:
-    before, after = name.split(LAYER)
-    return 1 + max(
-        int(found.removeprefix(before).removesuffix(after))
-        for found in shapes
-        if found.startswith(before) and found.endswith(after)
     )

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from converters.table import Rule, conv3d, linear, same, squeezed
+from converters.source import whole_number
+from converters.table import LAYER, Rule, conv3d, layers, linear, same, squeezed
 from steady_jax.models.wan_dit import DiTConfig
 
 PUBLISHED_HEAD_WIDTH = 128  # of every released Wan transformer; shapes alone do not tell the number of heads
@@ -101,26 +102,27 @@ def config_from(
         settings: parsed config.json beside the file. It alone tells the number of heads; without it, heads are 128
             channels wide as in every released Wan transformer.
     Raises:
-        ValueError: lists the tensors that would tell the sizes and are missing.
+        ValueError: lists the tensors that would tell the sizes and are missing, or names a setting that is no number.
     """
     settings = settings or {}
     name = {rule.path: rule.torch for rule in tables(DiTConfig())[layout]}
     needed = [name[path] for path in ("patch_embed/kernel", "text_embed/fc1/kernel", "time_embed/fc1/kernel")]
-    needed.append(name["blocks/ffn/fc1/kernel"].replace("{layer}", "0"))
+    ffn_name = name["blocks/ffn/fc1/kernel"]
+    needed.append(ffn_name.replace(LAYER, "0"))
     missing = [tensor for tensor in needed if tensor not in shapes]
     if missing:
         raise ValueError(f"the sizes of a Wan transformer are read from tensors that are missing here: {missing}")
     patch, text, time, ffn = (shapes[tensor] for tensor in needed)
     width = patch[0]
-    heads = next((settings[key] for key in _HEAD_COUNT_KEYS if key in settings), width // PUBLISHED_HEAD_WIDTH)
+    head_count = next((key for key in _HEAD_COUNT_KEYS if key in settings), _HEAD_COUNT_KEYS[0])
     return DiTConfig(
         width=width,
         ffn_width=ffn[0],
-        heads=heads,
-        layers=1 + max(int(tensor.split(".")[1]) for tensor in shapes if tensor.startswith("blocks.")),
+        heads=whole_number(settings, head_count, width // PUBLISHED_HEAD_WIDTH),
+        layers=layers(shapes, ffn_name),
         channels=patch[1],
         text_width=text[1],
-        text_length=settings.get(_TEXT_LENGTH_KEY, DiTConfig.text_length),
+        text_length=whole_number(settings, _TEXT_LENGTH_KEY, DiTConfig.text_length),
         frequency_width=time[1],
         patch=patch[-1],
     )

@@ -15,6 +15,7 @@ from absl import app, flags, logging
 
 from converters import convert, student
 from converters.export import export_dit
+from steady_jax import checkpoint
 from steady_jax.checkpoint import PARTS
 
 _SOURCE = flags.DEFINE_multi_string(
@@ -38,11 +39,13 @@ def main(argv: list[str]) -> None:
             _export()
         else:
             _convert()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
 
 
 def _convert() -> None:
+    convert.check_parts(_PARTS.value)
+    checkpoint.check_new(_DESTINATION.value)  # before anything is downloaded
     sources = [convert.look_into(convert.locate(name), _WEIGHTS.value) for name in _SOURCE.value]
     plan = convert.make_plan(sources, _WEIGHTS.value, _PARTS.value)
     convert.write(plan, Path(_DESTINATION.value))

@@ -49,7 +49,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder whose parts were found complete."""
+    """A checkpoint folder and those of its parts that were asked for and found complete."""
 
     folder: Path
     parts: Mapping[str, Part]
@@ -64,12 +64,13 @@ def describe(folder: str | Path, parts: Iterable[str] = PARTS) -> Checkpoint:
 
     Args:
         folder: made by `scripts/convert.py`.
-        parts: the parts the caller needs; a folder may hold more.
+        parts: the parts the caller needs; a folder may hold more, which are neither checked nor returned.
     Raises:
         ValueError: the folder is no checkpoint; or lists the parts it lacks and the files that are missing or cut off.
     """
-    folder = Path(folder)
-    found = _read_description(folder)
+    folder, parts = Path(folder), tuple(parts)
+    described = _read_description(folder)
+    found = {name: described[name] for name in parts if name in described}
     lacking = [f"{name}: not in this checkpoint" for name in parts if name not in found]
     lacking += [line for part in found.values() for line in _missing_files(folder / part.name, part)]
     if lacking:
@@ -155,19 +156,33 @@ class StoredArrays(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
 
+def check_new(destination: str | Path) -> None:
+    """Checks that a checkpoint folder of this name can be made; makes nothing.
+
+    Raises:
+        ValueError: the destination, or what an interrupted conversion left beside it, exists; or it lies in a file.
+    """
+    destination = Path(destination)
+    draft = _draft(destination)
+    if destination.exists():
+        raise ValueError(f"{destination} exists and is never overwritten; name another destination or remove it")
+    if draft.exists():
+        raise ValueError(f"{draft} exists: another conversion is running, or one was interrupted; then remove it")
+    above = next(parent for parent in destination.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{destination} cannot be made: {above} is not a folder; name another destination")
+
+
 @contextlib.contextmanager
 def new_folder(destination: str | Path) -> Iterator[Path]:
     """Gives a folder beside `destination` to write into, which takes that name when the block ends without an error.
 
     Raises:
-        ValueError: the destination, or what an interrupted conversion left beside it, exists. Nothing is overwritten.
+        ValueError: `check_new` refuses the destination. Nothing is overwritten.
     """
     destination = Path(destination)
-    draft = destination.with_name(destination.name + ".incomplete")
-    if destination.exists():
-        raise ValueError(f"{destination} exists and is never overwritten; name another destination or remove it")
-    if draft.exists():
-        raise ValueError(f"{draft} exists: another conversion is running, or one was interrupted; then remove it")
+    check_new(destination)
+    draft = _draft(destination)
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -218,6 +233,10 @@ def sizes(config: Any) -> dict[str, Any]:
     """The fields of a configuration that say what the network is, and not how it computes."""
     fields = [field.name for field in dataclasses.fields(config) if field.name not in RUNTIME_FIELDS]
     return {name: getattr(config, name) for name in fields}
+
+
+def _draft(destination: Path) -> Path:
+    return destination.with_name(destination.name + ".incomplete")
 
 
 def _read_description(folder: Path) -> dict[str, Part]:

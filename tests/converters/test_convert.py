@@ -1,11 +1,8 @@
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import diffusers
@@ -28,11 +25,10 @@ from helpers_torch import (
 )
 from safetensors.torch import load_file, save_file
 
-from converters import convert, export, source, student
-from steady_jax import checkpoint, parameters
+from converters import convert, export
+from steady_jax import checkpoint
 from steady_jax.models.wan_dit import DiTConfig
 
-ROOT = Path(convert.__file__).parents[1]
 DIT_ONLY = ("dit",)
 DIT = {"dit": TINY["dit"]}
 
@@ -150,6 +146,39 @@ def test_an_export_overwrites_nothing_and_knows_its_endings(tmp_path, wan):
         export.export_dit(folder, wan / "config.json")
     with pytest.raises(ValueError, match=r"ends in \.safetensors, \.pt or \.pth, got student\.bin"):
         export.export_dit(folder, tmp_path / "student.bin")
+
+
+@pytest.mark.parametrize("ending", [".pt", ".safetensors"])
+def test_an_interrupted_export_leaves_nothing(tmp_path, wan, monkeypatch, ending):
+    write_wan_folder(wan, configs=DIT)
+    folder, _ = made(tmp_path / "made", wan, parts=DIT_ONLY)
+    target, seen = tmp_path / "out", []
+    target.mkdir()
+
+    def cut_off(*_):
+        seen.append(sorted(file.name for file in target.iterdir()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if ending == ".pt":  # torch writes once all tensors are there
+            patched.setattr(torch, "save", lambda content, file: cut_off(Path(file).write_bytes(b"half")))
+        else:
+            patched.setattr(np, "ascontiguousarray", cut_off)  # at the first tensor, after the header
+        with pytest.raises(KeyboardInterrupt):
+            export.export_dit(folder, target / f"s{ending}")
+    assert seen == [[f"s{ending}.partial"]]
+    assert list(target.iterdir()) == []
+    (target / f"s{ending}.partial").touch()
+    with pytest.raises(ValueError, match=r"\.partial exists: another export is running, or one was interrupted"):
+        export.export_dit(folder, target / f"s{ending}")
+    (target / f"s{ending}.partial").unlink()
+    export.export_dit(folder, target / f"s{ending}")
+    assert [file.name for file in target.iterdir()] == [f"s{ending}"]
+
+
+def test_an_export_needs_a_folder_before_anything_else(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; make it"):
+        export.export_dit(tmp_path, tmp_path / "nowhere" / "s.pt")
 
 
 def write_diffusers_folder(folder):
@@ -308,6 +337,48 @@ def test_parts_that_no_source_holds(tmp_path, wan):
     assert set(plan(wan, parts=["dit", "text_encoder"]).networks) == {"dit", "text_encoder"}
 
 
+@pytest.mark.parametrize(
+    ("removed", "says"),
+    [
+        (["tokenizer.json", "tokenizer_config.json"], "lacks tokenizer.json and tokenizer_config.json; needed are"),
+        (["tokenizer.json"], "lacks tokenizer.json; needed are"),
+        (["tokenizer_config.json"], "lacks tokenizer_config.json; needed are"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_sampled_with(wan, removed, says):
+    write_wan_folder(wan)
+    folder = wan / "google" / "umt5-xxl"
+    (folder / "spiece.model").write_bytes(b"words")
+    for name in removed:
+        (folder / name).unlink()
+    with raises_all([f"tokenizer: {folder} {says}", "1 problems, nothing is written"]):
+        plan(wan)
+    plan(wan, parts=DIT_ONLY)
+
+
+@pytest.mark.parametrize(("parts", "got"), [([], "none"), (["dit", "text"], "['text']"), ([""], "['']")])
+def test_parts_that_are_not_known(wan, parts, got):
+    write_wan_folder(wan, configs=DIT)
+    with raises_all([f"parts must be one or more of dit, vae, text_encoder, tokenizer, got {got}"]):
+        plan(wan, parts=parts)
+
+
+def test_a_block_without_a_number_is_an_unknown_tensor(tmp_path, wan):
+    tensors = write_wan_folder(wan)
+    extra = {"blocks.extra.weight": torch.zeros(1), "blocks.extra.attn.q.weight": torch.zeros(1)}
+    torch.save(tensors["dit"] | extra, tmp_path / "s.pt")
+    torch.save(tensors["text_encoder"] | extra, wan / TEXT_ENCODER_FILE)
+    with raises_all(
+        [
+            f"{part}: unknown {name} (1,)"
+            for part in ("dit (s.pt)", f"text_encoder ({TEXT_ENCODER_FILE})")
+            for name in extra
+        ]
+        + ["4 problems"]
+    ):
+        plan(wan, tmp_path / "s.pt")
+
+
 def test_sources_that_hold_nothing(tmp_path):
     with pytest.raises(
         ValueError, match=r"holds none of dit, vae, text_encoder, tokenizer; files with other tensors: none"
@@ -375,26 +446,3 @@ def test_sources_are_found_here_or_on_the_hub(tmp_path, monkeypatch):
         ValueError, match=r"owner/name is no file or folder here, and cannot be downloaded: .*no connection"
     ):
         convert.locate("owner/name")
-
-
-def run_script(*arguments):
-    command = [sys.executable, str(ROOT / "scripts" / "convert.py"), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_the_script_converts_exports_and_reports_errors(tmp_path, wan):
-    tensors = write_wan_folder(wan)["dit"]
-    done = run_script(f"--source={wan}", f"--destination={tmp_path / 'made'}")
-    assert done.returncode == 0, done.stderr
-    assert [line.split(":")[0] for line in done.stdout.splitlines()][:4] == list(checkpoint.PARTS)
-    assert done.stderr == ""
-    module = checkpoint.load_component(tmp_path / "made", "vae", convert.NETWORKS["vae"][1], TINY["vae"])
-    assert len(parameters.named(module)) > 0
-    done = run_script(f"--source={tmp_path / 'made'}", f"--export={tmp_path / 's.pt'}")
-    assert done.returncode == 0, done.stderr
-    back = student.select(source.open_file(tmp_path / "s.pt")).tensors
-    assert all((back[name].read() == tensor.numpy()).all() for name, tensor in tensors.items())
-    done = run_script(f"--source={wan}", f"--destination={tmp_path / 'made'}")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {tmp_path / 'made'} exists")

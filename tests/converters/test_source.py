@@ -129,8 +129,9 @@ def save_pickle(content, file):
 def test_code_in_a_pickle_is_refused_and_never_run(tmp_path, save):
     file, proof = tmp_path / "student.pt", tmp_path / "was-run"
     save({"generator": Evil(proof)}, file)
-    with pytest.raises(ValueError, match=r"student\.pt.*(refused|would run code)"):
+    with pytest.raises(ValueError, match=r"student\.pt.*(refused|would run code)") as raised:
         source.open_file(file)
+    assert "torch says" not in str(raised.value)  # its advice is to run the code
     assert not proof.exists()
 
 
@@ -227,3 +228,19 @@ def test_settings(tmp_path):
     file.write_text("{")
     with pytest.raises(ValueError, match=r"config\.json is not JSON"):
         source.read_settings(tmp_path)
+
+
+def test_the_refusal_of_code_says_the_way_out(tmp_path):
+    save_zip({"generator": Evil(tmp_path / "was-run")}, tmp_path / "student.pt")
+    with pytest.raises(
+        ValueError, match=r"would run code from the file\. .* save its tensors alone as \{name: tensor\}"
+    ):
+        source.open_file(tmp_path / "student.pt")
+
+
+def test_whole_numbers_of_settings():
+    assert source.whole_number({}, "num_heads", 7) == 7
+    assert source.whole_number({"num_heads": 2}, "num_heads", 7) == 2
+    for value in ("two", "2", 2.0, None, True, 0, [2]):
+        with pytest.raises(ValueError, match=r"config\.json must give num_heads as a positive integer, got "):
+            source.whole_number({"num_heads": value}, "num_heads", 7)

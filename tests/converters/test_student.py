@@ -114,6 +114,15 @@ def test_an_exported_student_comes_back_to_the_bit(tmp_path, dtype):
         assert (back.dtype, back.shape, back.tobytes()) == (array.dtype, array.shape, array.tobytes())
 
 
+def test_a_full_disk_is_an_error_of_the_file_system(tmp_path, monkeypatch):
+    def full(content, file):
+        raise RuntimeError("basic_ios::clear: iostream error")  # as torch says it
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"student\.pt cannot be written, is the disk full\? torch says: basic_ios"):
+        student.export(tmp_path / STUDENT, [])
+
+
 def test_export_overwrites_nothing(tmp_path):
     (tmp_path / STUDENT).write_text("precious")
     with pytest.raises(ValueError, match=r"student\.pt exists and is never overwritten"):

@@ -106,6 +106,8 @@ def test_settings_tell_what_shapes_cannot():
     settings = {"relative_attention_max_distance": 64, "layer_norm_epsilon": 1e-5, "feed_forward_proj": "gated-gelu"}
     config = umt5.config_from(shapes, "transformers", settings)
     assert (config.max_distance, config.eps) == (64, 1e-5)
+    with pytest.raises(ValueError, match="relative_attention_max_distance as a positive integer, got 'far'"):
+        umt5.config_from(shapes, "transformers", {"relative_attention_max_distance": "far"})
     with pytest.raises(ValueError, match="feed_forward_proj='relu'"):
         umt5.config_from(shapes, "transformers", {"feed_forward_proj": "relu"})
 

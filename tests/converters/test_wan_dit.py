@@ -63,6 +63,12 @@ def test_missing_tensors_that_tell_the_size_are_named():
         wan_dit.config_from({"patch_embedding.weight": (64, 16, 1, 2, 2)}, "original")
 
 
+@pytest.mark.parametrize("key", ["num_heads", "num_attention_heads", "text_len"])
+def test_settings_that_are_no_numbers_are_named(key):
+    with pytest.raises(ValueError, match=f"config.json must give {key} as a positive integer, got 'two'"):
+        wan_dit.config_from(shapes_of(random_weights("original")), "original", {key: "two"})
+
+
 def random_weights(layout):
     module = parameters.named(parameters.abstract(WanDiT, TINY))
     shapes = table.torch_shapes(wan_dit.tables(TINY)[layout], module)
