@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-CONVERT = ["torch>=2.6", "safetensors>=0.5"]
+CONVERT = ["torch>=2.6"]
 TEST_ORACLES = ["torch==2.13.0", "diffusers==0.42.1"]  # torch is pinned: a plain `torch` brings gigabytes of CUDA
 
 setup(
@@ -37,6 +37,6 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": [*CONVERT, *TEST_ORACLES, "pytest", "beartype", "hypothesis", "ruff"],
+        "test": [*TEST_ORACLES, "safetensors>=0.5", "pytest", "beartype", "hypothesis", "ruff"],
     },
 )

@@ -26,12 +26,13 @@ from steady_jax.run.sidecar import plain, versions
 COUNTED_BLOCKS = 5  # after the window is full
 
 
-def main(config: ConfigDict) -> None:
+def main(config: ConfigDict, check: Callable[[], None]) -> None:
     """Fills the window, then times blocks, decoding, and both together."""
     with usage_errors():
         pipeline = SteadyPipeline.from_config(config)
     embeddings = random_embeddings(pipeline.model.dit)
     compile_and_run(pipeline.rollout(embeddings, config.seed))
+    check()
 
     rollout = pipeline.rollout(embeddings, config.seed)
     latency = seconds_of(lambda: rollout.decode(rollout.next_latents()))

@@ -13,8 +13,11 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from converters import convert, student
-from converters.export import export_dit
+try:
+    from converters import convert, student
+    from converters.export import export_dit
+except ModuleNotFoundError as missing:
+    raise SystemExit(f'error: {missing.name} is not installed; pip install -e ".[convert]" brings it') from missing
 from steady_jax import checkpoint
 from steady_jax.checkpoint import PARTS
 

@@ -1,6 +1,8 @@
 """Makes videos from prompts: python scripts/sample.py --config=configs/tiny.py --config.prompt="..." """
 
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -18,7 +20,7 @@ from steady_jax.run.sidecar import versions
 MODELS_WITHOUT_CHECKPOINT = ("tiny",)
 
 
-def main(config: ConfigDict) -> None:
+def main(config: ConfigDict, check: Callable[[], None]) -> None:
     """Checks everything that was asked for, encodes all prompts, then makes one video after the other."""
     with usage_errors():
         prompts = read_prompts(config.prompt, config.prompt_file)
@@ -31,10 +33,13 @@ def main(config: ConfigDict) -> None:
                 prompt, config.seconds, config.seed
             )  # checks; nothing is computed before the first frame is taken
             if cut := pipeline.tokenizer.overflow(prompt):
-                say(f"note: the prompt is longer than {pipeline.tokenizer.length} tokens; this is cut: {cut!r}")
+                say(f"note: longer than {pipeline.tokenizer.length} tokens: {prompt[:40]!r}...; this is cut: {cut!r}")
 
     say(f"encoding {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}")
-    embeddings = [np.asarray(pipeline.encode(prompt)) for prompt in prompts]  # on the host: there may be thousands
+    embeddings = []
+    for prompt in prompts:
+        embeddings.append(np.asarray(pipeline.encode(prompt)))  # on the host: there may be thousands
+        check()
     pipeline.release_text_encoder()
     for prompt, embedding, video in zip(prompts, embeddings, videos, strict=True):
         say(f"{video.path}  {prompt}")
@@ -46,7 +51,8 @@ def main(config: ConfigDict) -> None:
             "versions": versions(jax.devices()[0].device_kind),
         }
         blocks = pipeline.stream(embedding, config.seconds, config.seed)
-        timings = record(blocks, video, frames, settings, overwrite=config.overwrite)
+        with usage_errors((OSError,)):  # a full disk, or another process that writes the same video
+            timings = record(blocks, video, frames, settings, overwrite=config.overwrite, check=check)
         say(f"wrote {video.path} in {timings['seconds']:.1f} s")
 
 
@@ -68,6 +74,8 @@ def planned_videos(config: ConfigDict, prompts: list[str]) -> list[Video]:
             "or choose another --config.output or --config.seed"
         )
     make_folder_of(videos[0].path)
+    with tempfile.TemporaryFile(dir=config.output):
+        pass  # the folder can be written
     return videos
 
 

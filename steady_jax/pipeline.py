@@ -1,8 +1,8 @@
 """A prompt becomes a video: what a Python user imports.
 
-    pipeline = SteadyPipeline.from_checkpoint("checkpoints/steady-1.3b")
-    for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", seconds=30):
-        ...  # uint8 [f, h, w, 3], one block after the other
+pipeline = SteadyPipeline.from_checkpoint("checkpoints/steady-1.3b")
+for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", seconds=30):
+    ...  # uint8 [f, h, w, 3], one block after the other
 """
 
 import functools
@@ -31,6 +31,7 @@ from steady_jax.shapes import Array, Float, Latents, UInt8, UInt32
 from steady_jax.text import ByteTokenizer, PromptTokenizer, Tokenizer
 
 FRAMES_PER_SECOND = 16
+MOST_FRAMES = 2**31 - 1
 NETWORKS: dict[str, type[nnx.Module]] = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
 
 Load = Callable[[str], nnx.Module]
@@ -284,6 +285,10 @@ def pixel_frames(seconds: float) -> int:
     if not math.isfinite(seconds) or round(FRAMES_PER_SECOND * seconds) < 1:
         raise ValueError(
             f"seconds must be positive and make at least one frame (1/{FRAMES_PER_SECOND} s), got {seconds}"
+        )
+    if FRAMES_PER_SECOND * seconds > MOST_FRAMES:
+        raise ValueError(
+            f"seconds must make at most {MOST_FRAMES} frames (frames are counted in 32 bits), got {seconds}"
         )
     return round(FRAMES_PER_SECOND * seconds)
 

@@ -75,7 +75,7 @@ def velocity_from_x0(
 class FewSteps:
     """The noise levels of a few-step student's denoise calls, and of the refresh call that stores a finished block."""
 
-    steps: tuple[int, ...] = (1000, 750, 500, 250)  # before the shift
+    steps: tuple = (1000, 750, 500, 250)  # before the shift
     shift: float = 5.0
     context_timestep: float = 0.0  # what the refresh call tells the network about the finished block
 
@@ -86,7 +86,7 @@ class FewSteps:
             raise ValueError(f"steps must fall from call to call, got {self.steps}")
         if self.steps[0] > TIMESTEPS or self.steps[-1] <= 0:
             raise ValueError(f"steps must lie in 1..{TIMESTEPS}, got {self.steps}")
-        if self.shift <= 0:
+        if not 0 < self.shift < float("inf"):
             raise ValueError(f"shift must be positive, got {self.shift}")
         if not 0 <= self.context_timestep <= TIMESTEPS:
             raise ValueError(f"context_timestep must lie in 0..{TIMESTEPS}, got {self.context_timestep}")

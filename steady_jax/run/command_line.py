@@ -1,13 +1,15 @@
 """Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, whose errors are one line."""
 
 import contextlib
-import signal
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
+
+from steady_jax.run.interrupt import Interrupt
 
 USAGE_ERROR = 2
 INTERRUPTED = 130  # what shells use for Ctrl-C
@@ -18,27 +20,31 @@ class UsageError(Exception):
     """A mistake of the person at the terminal, said in one line."""
 
 
-def run(main: Callable[[ConfigDict], None], description: str) -> None:
+def run(main: Callable[[ConfigDict, Callable[[], None]], None], description: str) -> None:
     """Calls `main` with the config of the command line and ends the process.
 
     A `UsageError` is shown as one line and ends with status 2; Ctrl-C and SIGTERM end with status 130.
 
     Args:
+        main: takes the config, and a function to call between stages of work, which raises KeyboardInterrupt if the
+            process was asked to end.
         description: shown by --help, before the keys of the config file that is named.
     """
     logging.set_verbosity(logging.WARNING)  # orbax reports every array otherwise
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt = Interrupt()
+    interrupt.listen()
     try:
         if set(HELP) & set(sys.argv):
             sys.stdout.write(help_text(sys.argv, description))
         else:
-            main(parse(sys.argv))
+            main(parse(sys.argv), interrupt.check)
     except UsageError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
-        sys.exit(INTERRUPTED)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # a compilation may still run in a thread; an orderly end would pull memory from under it
 
 
 def parse(argv: Sequence[str]) -> ConfigDict:
@@ -60,11 +66,11 @@ def parse(argv: Sequence[str]) -> ConfigDict:
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """Within it, ValueError and OSError are mistakes of the person at the terminal. Wrap checks, not the work."""
+def usage_errors(kinds: tuple[type[Exception], ...] = (ValueError, OSError)) -> Iterator[None]:
+    """Within it, errors of these kinds are mistakes of the person at the terminal. Wrap checks, not the work."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except kinds as error:
         raise UsageError(str(error)) from error
 
 

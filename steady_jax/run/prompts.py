@@ -16,11 +16,18 @@ def read_prompts(prompt: str | None, prompt_file: str | None) -> list[str]:
     if (prompt is None) == (prompt_file is None):
         given = "both are given" if prompt is not None else "none is given"
         raise ValueError(f'give either --config.prompt="..." or --config.prompt_file=FILE, {given}')
-    lines = [prompt] if prompt is not None else Path(prompt_file).read_text(encoding="utf-8").splitlines()
+    lines = [prompt] if prompt is not None else _lines(Path(prompt_file))
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
         raise ValueError(f"a prompt must not be empty, got {prompt_file or repr(prompt)} without any text")
     return prompts
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()  # some editors begin a file with a byte-order mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"a prompt file is UTF-8 text, but {file} is not ({error}); save it as UTF-8") from error
 
 
 def video_name(prompt: str, seed: int, index: int | None = None) -> str:

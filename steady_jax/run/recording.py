@@ -1,5 +1,6 @@
 """One video from a stream of frames: mp4, preview, settings and a progress line, all while the frames arrive."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ def record(
     settings: Mapping[str, Any],
     *,
     overwrite: bool = False,
+    check: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, float]:
     """Writes a stream of blocks (uint8 [f h w 3]) to a video.
@@ -47,6 +49,7 @@ def record(
         total_frames: frames that the whole stream will have.
         settings: what made the video (config, seed, prompt, versions), for the JSON beside it.
         overwrite: replace files that exist.
+        check: called after each block; what it raises ends the video early.
     Returns: seconds to the first block, seconds in all, and frames per second after the first block.
     Raises: what the stream or the disk raises, KeyboardInterrupt included.
     """
@@ -59,7 +62,7 @@ def record(
         overwrite=overwrite,
         comment=settings["prompt"],
     )
-    status = "interrupted"
+    status, disk = "interrupted", contextlib.suppress(OSError)  # on a full disk the first error is the one to tell
     try:
         with writer, Progress(total_frames, clock=clock) as progress:
             progress.stage("compiling and making the first block")
@@ -69,12 +72,14 @@ def record(
                 timings.add(len(frames))
                 progress.update(writer.frames_written)
                 write_sidecar(video.path, status="running", frames=writer.frames_written, **settings)
-        status = "complete"
+                check()
+        status, disk = "complete", contextlib.nullcontext()
     finally:
         if writer.frames_written:
             seconds = timings.summary()
-            write_sidecar(video.path, status=status, frames=writer.frames_written, timings=seconds, **settings)
-            preview.save()  # last: it is the one that can be missed
+            with disk:
+                write_sidecar(video.path, status=status, frames=writer.frames_written, timings=seconds, **settings)
+                preview.save()  # last: it is the one that can be missed
     return timings.summary()
 
 

@@ -55,6 +55,7 @@ def test_timestep_zero_has_the_smallest_sigma_of_the_table():
         ({"steps": (250, 500)}, "must fall from call to call"),
         ({"steps": (1200, 500)}, "must lie in 1..1000"),
         ({"steps": (1000, "a")}, "steps must be numbers"),
+        ({"shift": float("nan")}, "shift must be positive, got nan"),
         ({"shift": 0.0}, "shift must be positive, got 0.0"),
         ({"context_timestep": -1.0}, "got -1.0"),
     ],

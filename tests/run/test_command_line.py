@@ -99,6 +99,8 @@ def test_only_wrapped_errors_are_the_persons():
         raise FileNotFoundError("no file")
     with pytest.raises(TypeError), usage_errors():
         raise TypeError
+    with pytest.raises(ValueError, match="seven"), usage_errors((OSError,)):
+        raise ValueError("seven")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +108,11 @@ def test_only_wrapped_errors_are_the_persons():
 )
 def test_run_ends_with_a_status(config_file, monkeypatch, capsys, error, status, said):
     monkeypatch.setattr(sys, "argv", ["sample.py", f"--config={config_file}"])
-    monkeypatch.setattr(command_line.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command_line.Interrupt, "listen", lambda _: None)
+    monkeypatch.setattr(command_line.os, "_exit", sys.exit)  # or the test run would end too
 
-    def main(config):
+    def main(config, check):
+        check()
         assert config.seed == 0
         raise error
 

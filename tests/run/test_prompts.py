@@ -5,7 +5,7 @@ from steady_jax.run.prompts import LONGEST_NAME, read_prompts, video_name
 
 def test_one_prompt_or_the_lines_of_a_file(tmp_path):
     file = tmp_path / "prompts.txt"
-    file.write_text("Rain on a pond \n\n  Höhle im Nebel\n", encoding="utf-8")
+    file.write_text("\ufeffRain on a pond \n\n  Höhle im Nebel\n", encoding="utf-8")
     assert read_prompts("Waves", None) == ["Waves"]
     assert read_prompts(None, str(file)) == ["Rain on a pond", "Höhle im Nebel"]
 
@@ -28,7 +28,7 @@ def test_what_is_no_prompt_is_refused(tmp_path):
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     file = tmp_path / "picture.png"
     file.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match="utf-8"):
+    with pytest.raises(ValueError, match=r"picture\.png is not .*; save it as UTF-8"):
         read_prompts(None, str(file))
 
 

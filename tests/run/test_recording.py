@@ -50,6 +50,16 @@ def test_what_ends_a_stream_early_leaves_a_playable_video(video, error):
     assert video.files[1].exists()
 
 
+def test_a_check_ends_the_video_after_its_block(video):
+    def check():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(blocks(3), video, 12, SETTINGS, check=check)
+    assert len(decoded(video.path)) == 4
+    assert sidecar(video)["status"] == "interrupted"
+
+
 def test_a_stream_that_ends_before_its_first_frame_leaves_nothing(video):
     with pytest.raises(KeyboardInterrupt):
         record(blocks(0, then=KeyboardInterrupt()), video, 100, SETTINGS)

@@ -132,6 +132,24 @@ def test_ctrl_c_leaves_a_playable_video(folder):
     assert (output / "waves-seed0.webp").exists()
 
 
+def test_ctrl_c_while_compiling_ends_quietly(folder):
+    output = folder / "early"
+    words = ["--config=configs/tiny.py", "--config.prompt=Waves", f"--config.output={output}"]
+    command = [sys.executable, "scripts/sample.py", *words]
+    with start(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE) as process:
+        while "compiling" not in (line := process.stderr.readline()):
+            assert line, "ended before it compiled"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, said
+    assert said.endswith("stopped\n")
+    assert not list(output.glob("*.mp4"))
+
+
 def test_a_checkpoint_of_other_sizes_is_refused(checkpoint):
     done = script(
         "sample", "--config=configs/steady_1_3b.py", f"--config.checkpoint={checkpoint}", "--config.prompt=Waves"
