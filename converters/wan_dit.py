@@ -102,7 +102,8 @@ def config_from(
         settings: parsed config.json beside the file. It alone tells the number of heads; without it, heads are 128
             channels wide as in every released Wan transformer.
     Raises:
-        ValueError: lists the tensors that would tell the sizes and are missing, or names a setting that is no number.
+        ValueError: lists the tensors that would tell the sizes and are missing, names a setting that is no number, or
+            lists what config.json says of another network than these tensors are.
     """
     settings = settings or {}
     name = {rule.path: rule.torch for rule in tables(DiTConfig())[layout]}
@@ -113,16 +114,26 @@ def config_from(
     if missing:
         raise ValueError(f"the sizes of a Wan transformer are read from tensors that are missing here: {missing}")
     patch, text, time, ffn = (shapes[tensor] for tensor in needed)
-    width = patch[0]
+    width, depth = patch[0], layers(shapes, ffn_name)
+    _check_settings(settings, {"dim": width, "ffn_dim": ffn[0], "num_layers": depth})
     head_count = next((key for key in _HEAD_COUNT_KEYS if key in settings), _HEAD_COUNT_KEYS[0])
     return DiTConfig(
         width=width,
         ffn_width=ffn[0],
         heads=whole_number(settings, head_count, width // PUBLISHED_HEAD_WIDTH),
-        layers=layers(shapes, ffn_name),
+        layers=depth,
         channels=patch[1],
         text_width=text[1],
         text_length=whole_number(settings, _TEXT_LENGTH_KEY, DiTConfig.text_length),
         frequency_width=time[1],
         patch=patch[-1],
     )
+
+
+def _check_settings(settings: Mapping[str, Any], found: Mapping[str, int]) -> None:
+    wrong = [f"{key} {settings[key]}, not {size}" for key, size in found.items() if settings.get(key, size) != size]
+    if wrong:
+        raise ValueError(
+            f"config.json does not belong to these tensors: it says {', '.join(wrong)}; "
+            "put the file of the same model beside them, or take it away"
+        )

@@ -58,6 +58,14 @@ def test_tensors_of_other_networks_are_not_taken_for_a_transformer():
     assert wan_dit.identify({"encoder.conv1.weight": (96, 3, 3, 3, 3)}) is None
 
 
+def test_a_config_json_of_another_model_is_refused():
+    settings = {"dim": 5120, "ffn_dim": 96, "num_layers": 40, "num_heads": 40}
+    with pytest.raises(
+        ValueError, match="does not belong to these tensors: it says dim 5120, not 64, num_layers 40, not 2"
+    ):
+        wan_dit.config_from(shapes_of(random_weights("original")), "original", settings)
+
+
 def test_missing_tensors_that_tell_the_size_are_named():
     with pytest.raises(ValueError, match=r"text_embedding\.0\.weight"):
         wan_dit.config_from({"patch_embedding.weight": (64, 16, 1, 2, 2)}, "original")
