@@ -108,10 +108,11 @@ class UMT5Attention(nnx.Module):
         heads = (*x.shape[:2], self.config.heads, self.config.head_width)
         q, k, v = (project(x).reshape(heads) for project in (self.q, self.k, self.v))
         # float32 for logits and softmax: without 1/sqrt(d) logits are large, and bfloat16 rounds them to whole units
-        logits = jnp.einsum("b t n h, b s n h -> b n t s", q, k, preferred_element_type=jnp.float32)
+        exact = {"precision": precision_of(self.config.dtype)}
+        logits = jnp.einsum("b t n h, b s n h -> b n t s", q, k, preferred_element_type=jnp.float32, **exact)
         bias = jnp.where(mask[:, None, None, :] != 0, self.bias(x.shape[1]), jnp.finfo(jnp.float32).min)
         weights = jax.nn.softmax(logits + bias, axis=-1).astype(v.dtype)
-        attended = jnp.einsum("b n t s, b s n h -> b t n h", weights, v)
+        attended = jnp.einsum("b n t s, b s n h -> b t n h", weights, v, **exact)
         return self.o(attended.reshape(*x.shape[:2], -1))
 
     def bias(self, tokens: int) -> Float[Array, "n t t"]:

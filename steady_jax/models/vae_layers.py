@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from flax import nnx
 
 from steady_jax.nn.causal_conv import CausalConv
-from steady_jax.nn.modules import linear
+from steady_jax.nn.modules import linear, precision_of
 from steady_jax.shapes import Array, Float
 
 __all__ = [
@@ -51,9 +51,10 @@ def frame_attention(
 
     def one_frame(qkv: tuple[Array, Array, Array]) -> Array:
         q, k, v = qkv
-        scores = jnp.einsum("tc,sc->ts", q, k, preferred_element_type=jnp.float32) / q.shape[-1] ** 0.5
+        exact = {"precision": precision_of(str(q.dtype))}
+        scores = jnp.einsum("tc,sc->ts", q, k, preferred_element_type=jnp.float32, **exact) / q.shape[-1] ** 0.5
         weights = jax.nn.softmax(scores, axis=-1)  # in float32: 16 bits do not hold a sum over thousands of tokens
-        return jnp.einsum("ts,sc->tc", weights.astype(v.dtype), v)
+        return jnp.einsum("ts,sc->tc", weights.astype(v.dtype), v, **exact)
 
     return jax.lax.map(one_frame, (q, k, v))
 
@@ -124,7 +125,9 @@ class SpatialDown(nnx.Module):
 
     def __init__(self, width: int, *, dtype: str, rngs: nnx.Rngs) -> None:
         padding = ((0, 1), (0, 1))
-        self.conv = nnx.Conv(width, width, (3, 3), strides=2, padding=padding, dtype=jnp.dtype(dtype), rngs=rngs)
+        self.conv = nnx.Conv(
+            width, width, (3, 3), 2, padding=padding, dtype=jnp.dtype(dtype), precision=precision_of(dtype), rngs=rngs
+        )
 
     def __call__(
         self, x: Float[Array, "b f h w c"], past: Cache | None = None
@@ -136,7 +139,9 @@ class SpatialUp(nnx.Module):
     """Doubles height and width and halves channels: nearest neighbour, then 3x3."""
 
     def __init__(self, width: int, *, dtype: str, rngs: nnx.Rngs) -> None:
-        self.conv = nnx.Conv(width, width // 2, (3, 3), dtype=jnp.dtype(dtype), rngs=rngs)
+        self.conv = nnx.Conv(
+            width, width // 2, (3, 3), dtype=jnp.dtype(dtype), precision=precision_of(dtype), rngs=rngs
+        )
 
     def __call__(
         self, x: Float[Array, "b f h w c"], past: Cache | None = None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
+from steady_jax.nn.modules import precision_of
 from steady_jax.shapes import Array, Float
 
 __all__ = ["CausalConv", "causal_conv"]
@@ -42,6 +43,7 @@ def causal_conv(
         window_strides=(1, 1),
         padding="SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision_of(str(x.dtype)),
     )
     return rearrange(out, "(b f) h w o -> b f h w o", b=x.shape[0]) + bias, seen[:, frames:]
 
