@@ -111,6 +111,17 @@ def test_nothing_is_overwritten_unasked(folder, checkpoint, sampled):
     assert {file: file.read_bytes() for file in (folder / "videos").iterdir()} == before
 
 
+def press_ctrl_c(process):
+    """Interrupts a child, checks that it ends as an interrupted one, and returns what it still said."""
+    process.send_signal(signal.SIGINT)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, said
+    return said
+
+
 def test_ctrl_c_leaves_a_playable_video(folder):
     output = folder / "stopped"
     words = ["--config=configs/tiny.py", "--config.prompt=Waves", "--config.seconds=600", f"--config.output={output}"]
@@ -120,12 +131,7 @@ def test_ctrl_c_leaves_a_playable_video(folder):
         while seen < 30 and time.monotonic() < deadline and process.poll() is None:
             seen = json.loads(settings.read_text())["frames"] if settings.exists() else 0
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        try:
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130, said
+        press_ctrl_c(process)
     content = json.loads(settings.read_text())
     assert content["status"] == "interrupted"
     assert len(frames_of(output / "waves-seed0.mp4")) == content["frames"] >= seen
@@ -140,12 +146,7 @@ def test_ctrl_c_while_compiling_ends_quietly(folder):
         while "compiling" not in (line := process.stderr.readline()):
             assert line, "ended before it compiled"
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        try:
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130, said
+        said = press_ctrl_c(process)
     assert said.endswith("stopped\n")
     assert not list(output.glob("*.mp4"))
 
