@@ -27,6 +27,7 @@ setup(
         "numpy>=2",
         "av>=14",
         "pillow",
+        "pyyaml",
         "huggingface_hub",
     ],
     extras_require={

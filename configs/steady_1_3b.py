@@ -15,14 +15,15 @@ from steady_jax.config import sampling_config
 PROMPTS = Path(__file__).parent / "prompts"
 
 
-def get_config(policy: str = "steady") -> ConfigDict:
+def get_config(memory: str = "steady") -> ConfigDict:
     """Settings of a sampling run.
 
     Args:
-        policy: memory policy, "steady" or "self_forcing".
+        memory: a policy ("self_forcing", "v_sink", "infinity_rope", "ema_sink", "steady"), or a row of the ablation
+            ("ablation/none", "ablation/v_sink", "ablation/ema", "ablation/dual", "ablation/dual_flush").
     """
-    config = sampling_config(policy, model="1.3b")
-    if policy == "self_forcing":
-        config.block_frames = 3  # as published; its window of 21 holds seven such blocks
+    config = sampling_config(memory, model="1.3b")
+    if config.policy != "steady":
+        config.block_frames = 3  # as published
     config.negative_prompt = (PROMPTS / "wan_negative.txt").read_text(encoding="utf-8").strip()
     return config

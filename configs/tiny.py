@@ -4,7 +4,7 @@
 
 writes an mp4, a WebP preview and a JSON with the settings into outputs/. Without a checkpoint the weights are random
 and the picture is noise; --config.checkpoint=FOLDER names one made by scripts/convert.py. Another memory policy is the
-config's argument: --config=configs/tiny.py:self_forcing.
+config's argument: --config=configs/tiny.py:infinity_rope.
 """
 
 from ml_collections import ConfigDict
@@ -12,13 +12,14 @@ from ml_collections import ConfigDict
 from steady_jax.config import sampling_config
 
 
-def get_config(policy: str = "steady") -> ConfigDict:
+def get_config(memory: str = "steady") -> ConfigDict:
     """Settings of a sampling run.
 
     Args:
-        policy: memory policy, "steady" or "self_forcing".
+        memory: a policy ("self_forcing", "v_sink", "infinity_rope", "ema_sink", "steady"), or a row of the ablation
+            ("ablation/none", "ablation/v_sink", "ablation/ema", "ablation/dual", "ablation/dual_flush").
     """
-    config = sampling_config(policy, model="tiny")
+    config = sampling_config(memory, model="tiny")
     config.height = config.width = 64
     config.block_frames = 3
     config.dtype = "float32"  # faster than bfloat16 on a CPU

@@ -13,38 +13,43 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from steady_jax.block import empty_memory
+from steady_jax.engine import Engine
+from steady_jax.memory.base import same_scene
 from steady_jax.models.wan_dit import DiTConfig
-from steady_jax.pipeline import FRAMES_PER_SECOND, SteadyPipeline, VideoRollout
+from steady_jax.pipeline import SteadyPipeline
 from steady_jax.program import Program
 from steady_jax.run import command_line
 from steady_jax.run.command_line import usage_errors
+from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.sidecar import plain, versions
+from steady_jax.scenes import FRAMES_PER_SECOND
 
 COUNTED_BLOCKS = 5  # after the window is full
 
 
-def main(config: ConfigDict, check: Callable[[], None]) -> None:
+def main(config: ConfigDict, interrupt: Interrupt) -> None:
     """Fills the window, then times blocks, decoding, and both together."""
     with usage_errors():
         pipeline = SteadyPipeline.from_config(config)
     embeddings = random_embeddings(pipeline.model.dit)
-    compile_and_run(pipeline.rollout(embeddings, config.seed))
-    check()
+    compile_and_run(Running(pipeline.engine, embeddings, config.seed))
+    interrupt.check()
 
-    rollout = pipeline.rollout(embeddings, config.seed)
-    latency = seconds_of(lambda: rollout.decode(rollout.next_latents()))
+    running = Running(pipeline.engine, embeddings, config.seed)
+    latency = seconds_of(lambda: running.decode(running.next_latents()))
     for _ in range(pipeline.settings.policy.window // pipeline.settings.frames):
-        latents = rollout.next_latents()
+        latents = running.next_latents()
     frames = pipeline.settings.frames * pipeline.model.vae.temporal_stride
     fps = {
-        "denoise_fps": rollout.next_latents,
-        "vae_fps": lambda: rollout.decode(latents),
-        "end_to_end_fps": lambda: jax.device_get(rollout.decode(rollout.next_latents())),
+        "denoise_fps": running.next_latents,
+        "vae_fps": lambda: running.decode(latents),
+        "end_to_end_fps": lambda: jax.device_get(running.decode(running.next_latents())),
     }
-    used = {name: program for name, program in pipeline.programs.items() if program.compile_seconds}
+    used = {name: program for name, program in pipeline.engine.programs.items() if program.compile_seconds}
     room, layer_bytes = make_room(pipeline)
     report = {
         "config": config,
@@ -67,18 +72,36 @@ def main(config: ConfigDict, check: Callable[[], None]) -> None:
     sys.stdout.write("\n")
 
 
-def compile_and_run(rollout: VideoRollout) -> None:
+class Running:
+    """One video in the making, in the pieces that are timed. Calls return as soon as the work is queued."""
+
+    def __init__(self, engine: Engine, embeddings: jax.Array, seed: int) -> None:
+        self._engine, self._seeds = engine, np.array([seed], np.uint32)
+        self._prompt, self._memory, self._cache = engine.encode_prompt(embeddings), engine.empty_memory(), None
+
+    def next_latents(self) -> jax.Array:
+        """Makes the next block."""
+        self._memory, latents = self._engine.make_block(self._memory, self._prompt, self._seeds, same_scene())
+        return latents
+
+    def decode(self, latents: jax.Array) -> list[jax.Array]:
+        """Pixel frames of the next block."""
+        pixels, self._cache = self._engine.decode(latents, self._cache)
+        return pixels
+
+
+def compile_and_run(running: Running) -> None:
     """Runs every program once; a block has at least the two latent frames that need the VAE's two programs, or gets
     more.
     """
     for _ in range(2):
-        jax.block_until_ready(rollout.decode(rollout.next_latents()))
+        jax.block_until_ready(running.decode(running.next_latents()))
 
 
 def make_room(pipeline: SteadyPipeline) -> tuple[Program, int]:
     """Making room as a program of its own, compiled but not run, and the bytes of one layer of the memory."""
-    settings, size = pipeline.settings, pipeline.latent_size
-    program = Program(lambda memory: settings.policy.make_room(memory, settings.frames), donate=[0])
+    settings, size = pipeline.settings, pipeline.engine.latent_size
+    program = Program(lambda memory: settings.policy.make_room(memory, settings.frames, same_scene()), donate=[0])
     memory = jax.eval_shape(lambda dit: empty_memory(dit, settings, 1, *size), pipeline.network("dit"))
     program.compile(memory)
     return program, 2 * memory.k.size * memory.k.dtype.itemsize // memory.k.shape[0]

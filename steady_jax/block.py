@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from steady_jax.diffusion.flow_matching import FewSteps, add_noise, x0_from_velocity
 from steady_jax.memory import base
-from steady_jax.memory.base import KVMemory, MemoryPolicy, Reading
+from steady_jax.memory.base import KVMemory, MemoryPolicy, Reading, SceneChange
 from steady_jax.models.wan_dit import DiTConfig, PromptKV, WanDiT
 from steady_jax.nn.kv_cache import CacheView, KVCache
 from steady_jax.nn.rope import rotation
@@ -45,11 +45,21 @@ def cache_of(memory: KVMemory) -> KVCache:
 
 
 def open_block(
-    settings: BlockSettings, config: DiTConfig, memory: KVMemory, height: int, width: int
+    settings: BlockSettings,
+    config: DiTConfig,
+    memory: KVMemory,
+    height: int,
+    width: int,
+    change: SceneChange | None = None,
 ) -> tuple[KVMemory, CacheView]:
-    """Makes room for the next block of height x width latents and returns how its calls see the memory."""
-    memory, evicted = settings.policy.make_room(memory, settings.frames)
-    reading = settings.policy.read(memory, settings.frames, evicted)
+    """Makes room for the next block of height x width latents and returns how its calls see the memory.
+
+    Args:
+        change: what a scene that begins with this block does to the memory, from the policy's `begin_scene`.
+    """
+    change = change or base.same_scene()
+    memory, evicted = settings.policy.make_room(memory, settings.frames, change)
+    reading = settings.policy.read(memory, settings.frames, evicted, change)
     return memory, _view(reading, config.grid(height, width), config.head_width)
 
 
@@ -107,13 +117,29 @@ def generate_block(
     memory: KVMemory,
     prompt: PromptKV,
     noise: Float[Array, "calls b f h w c"],
+    change: SceneChange | None = None,
 ) -> tuple[KVMemory, Latents]:
     """Makes one block, all calls, and returns the memory after it and the block's latents."""
     last = len(settings.calls.steps) - 1
-    memory, view = open_block(settings, dit.config, memory, *noise.shape[3:5])
+    memory, view = open_block(settings, dit.config, memory, *noise.shape[3:5], change)
     xt = denoise(dit, settings, memory, view, prompt, noise, last)
     x0 = predict_x0(dit, settings, memory, view, prompt, xt, last)
     return refresh(dit, settings, memory, view, prompt, x0), x0
+
+
+def store_block(
+    dit: WanDiT,
+    settings: BlockSettings,
+    memory: KVMemory,
+    prompt: PromptKV,
+    x0: Latents,
+    change: SceneChange | None = None,
+) -> KVMemory:
+    """Takes a block that is there already (of a picture, a clip, an earlier run) into the memory, as if it had been
+    made.
+    """
+    memory, view = open_block(settings, dit.config, memory, *x0.shape[2:4], change)
+    return refresh(dit, settings, memory, view, prompt, x0)
 
 
 def _view(reading: Reading, grid: tuple[int, int], head_width: int) -> CacheView:

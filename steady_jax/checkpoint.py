@@ -7,6 +7,7 @@ FOLDER/tokenizer/         the tokenizer's files as they came
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import shutil
@@ -25,6 +26,7 @@ DESCRIPTION = "checkpoint.json"
 TOKENIZER = "tokenizer"
 NETWORKS = ("dit", "vae", "text_encoder")
 PARTS = (*NETWORKS, TOKENIZER)
+PIECE_BYTES = 2**16  # of a file, read three times for a fingerprint
 RUNTIME_FIELDS = ("dtype", "attention", "remat")  # of a configuration: how a network computes, not what it is
 
 Sharding = jax.sharding.Sharding
@@ -134,6 +136,24 @@ def load_component(
         for path, leaf in stored.items()
     }
     return parameters.filled(module, orbax_item.read(item, wanted))
+
+
+def fingerprint(folder: str | Path) -> str:
+    """Tells the weights of a checkpoint folder from others, wherever the folder lies and whatever it is called.
+
+    Made from the description and from pieces of every file: fast, but a change between the pieces goes unseen.
+    """
+    folder = Path(folder)
+    digest = hashlib.sha256((folder / DESCRIPTION).read_bytes())
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != DESCRIPTION:
+            digest.update(str(file.relative_to(folder)).encode())
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                for place in (0, size // 2, max(0, size - PIECE_BYTES)):
+                    opened.seek(place)
+                    digest.update(opened.read(PIECE_BYTES))
+    return f"sha256 {digest.hexdigest()}"
 
 
 class StoredArrays(Mapping[str, np.ndarray]):

@@ -1,6 +1,4 @@
-"""From a ConfigDict to settings: the table of memory policies, the sizes of models by name, and the keys of a sampling
-run.
-"""
+"""From a ConfigDict to settings: the tables of memory policies and of models by name, and the keys of a sampling run."""
 
 import dataclasses
 from typing import Any
@@ -11,13 +9,30 @@ from steady_jax.block import BlockSettings
 from steady_jax.checkpoint import Checkpoint
 from steady_jax.diffusion.flow_matching import FewSteps
 from steady_jax.memory.base import MemoryPolicy
+from steady_jax.memory.ema_sink import EMASink
+from steady_jax.memory.infinity_rope import InfinityRope
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.memory.steady import Steady
+from steady_jax.memory.v_sink import VSink
 from steady_jax.models.umt5 import UMT5_SIZES, UMT5Config
 from steady_jax.models.wan_dit import DIT_SIZES, DiTConfig
 from steady_jax.models.wan_vae import VAEConfig
 
-POLICIES: dict[str, type[MemoryPolicy]] = {"self_forcing": SelfForcing, "steady": Steady}
+POLICIES: dict[str, type[MemoryPolicy]] = {
+    "self_forcing": SelfForcing,
+    "v_sink": VSink,
+    "infinity_rope": InfinityRope,
+    "ema_sink": EMASink,
+    "steady": Steady,
+}
+# the rows of Steady-Forcing's ablation: what each changes of `steady`; window and block length stay the same
+ABLATION: dict[str, dict[str, Any]] = {
+    "none": {"sink": 0, "anchor": False, "ema": False, "flush": False},
+    "v_sink": {"ema": False, "flush": False},
+    "ema": {"anchor": False, "flush": False},
+    "dual": {"flush": False},
+    "dual_flush": {},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +99,45 @@ def known(name: str, table: dict[str, Any], kind: str) -> Any:
     return table[name]
 
 
-def sampling_config(policy: str, model: str) -> ConfigDict:
-    """All keys of a sampling run with the settings of a policy as published; config files change what differs."""
+def sampling_config(memory: str, model: str) -> ConfigDict:
+    """All keys of a sampling run; config files change what differs.
+
+    Args:
+        memory: a policy, with its settings as published, or "ablation/ROW" for a row of Steady-Forcing's ablation.
+        model: sizes of the networks.
+    Raises:
+        ValueError: an unknown name.
+    """
+    policy, changes = _memory(memory)
     config = ConfigDict()
-    config.prompt = config_dict.placeholder(str)  # the text of the video
-    config.prompt_file = config_dict.placeholder(str)  # or a file with one prompt per line, one video each
+    # the text of the video, or a schedule of scenes: "Calm sea [5s] | Storm [10s#] | Calm sea"
+    config.prompt = config_dict.placeholder(str)
+    config.prompt_file = config_dict.placeholder(str)  # or a file with one of these per line, one video each
+    config.scenes = config_dict.placeholder(str)  # or a scene file (YAML) of one video
     # what guidance steers away from: read by teachers, not by few-step sampling, which has no guidance
     config.negative_prompt = ""
-    config.seconds = 5.0
+    config.seconds = config_dict.placeholder(float)  # none: what the scenes add up to, or 5
     config.seed = 0
+    config.image = config_dict.placeholder(str)  # a picture that the video starts from
+    config.video = config_dict.placeholder(str)  # or a clip that it goes on from
+    config.when_odd = "error"  # or "crop": what to do with a clip that does not fill whole blocks
     config.height = 480  # pixels
     config.width = 832
     config.model = model  # sizes of the networks; a checkpoint must have them
     config.checkpoint = config_dict.placeholder(str)  # folder written by scripts/convert.py
     config.output = "outputs"  # folder
     config.overwrite = False
+    config.resume = False  # go on with what an earlier run left unfinished
+    config.save_every = 600.0  # seconds between states from which a run can go on; 0: only when it is interrupted
+    config.compact_states = False  # latents alone: 1/10 of the size and less, but going on takes longer
+    config.batch = 1  # videos made in step on each device; part of what a video is, down to roundings
+    config.devices = config_dict.placeholder(int)  # of this process; none: all
+    # several processes that share the prompts: where the first one listens (host:port), or "auto" on a cluster
+    config.coordinator = config_dict.placeholder(str)
+    config.processes = config_dict.placeholder(int)
+    config.process = config_dict.placeholder(int)  # which of them this is
     config.policy = policy
-    config.memory = ConfigDict(dataclasses.asdict(known(policy, POLICIES, "memory policy")()))
+    config.memory = ConfigDict(dataclasses.asdict(POLICIES[policy](**changes)))
     config.block_frames = 6  # latent frames denoised together
     config.steps = (1000, 750, 500, 250)  # timesteps of the denoise calls before the shift
     config.shift = 5.0
@@ -108,6 +145,13 @@ def sampling_config(policy: str, model: str) -> ConfigDict:
     config.dtype = "bfloat16"
     config.attention = "auto"  # backend, see steady_jax.nn.attention
     return config
+
+
+def _memory(name: str) -> tuple[str, dict[str, Any]]:
+    """A policy's name, and the settings in which it differs from the published ones."""
+    rows = {f"ablation/{row}": changes for row, changes in ABLATION.items()}
+    changes = known(name, {**dict.fromkeys(POLICIES, {}), **rows}, "memory policy")
+    return ("steady" if name in rows else name), changes
 
 
 def block_settings(config: ConfigDict) -> BlockSettings:

@@ -1,4 +1,4 @@
-"""Networks as named parameters: a module's arrays by path, and a module from named arrays.
+"""Networks, and other pytrees, as named arrays: a module's arrays by path, and a module from named arrays.
 
 A path joins attribute names with "/", for example "blocks/self_attn/q/kernel". Checkpoints and converters speak in
 paths.
@@ -29,13 +29,13 @@ def random(network: Callable[..., nnx.Module], *args: Any, seed: int = 0, dtype:
     return jax.jit(made)()
 
 
-def named(module: nnx.Module) -> dict[str, Any]:
+def named(module: Any) -> dict[str, Any]:
     """Returns the module's arrays (or their abstract shapes) by path, in the order of the pytree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(module)
     return {_path(key): leaf for key, leaf in leaves}
 
 
-def filled(module: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
+def filled(module: Any, arrays: Mapping[str, Any]) -> Any:
     """Returns `module` with its arrays taken from `arrays`, whose paths and shapes must be exactly those of the module.
 
     Raises:

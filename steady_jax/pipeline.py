@@ -5,37 +5,41 @@ for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", se
     ...  # uint8 [f, h, w, 3], one block after the other
 """
 
-import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import json
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from steady_jax import checkpoint, parameters
-from steady_jax.block import BlockSettings, empty_memory, generate_block
+from steady_jax import checkpoint, parameters, saved_state, scenes
+from steady_jax.block import BlockSettings
 from steady_jax.config import MODELS, ModelConfig, block_settings, known
 from steady_jax.diffusion.flow_matching import FewSteps
-from steady_jax.memory.base import KVMemory
+from steady_jax.engine import Engine, Load
 from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5Encoder
-from steady_jax.models.wan_dit import PromptKV, WanDiT
-from steady_jax.models.wan_vae import Cache, WanVAE
+from steady_jax.models.wan_dit import WanDiT
+from steady_jax.models.wan_vae import WanVAE
 from steady_jax.nn.attention import check_runs_here
-from steady_jax.program import Program
-from steady_jax.rollout import block_noise
-from steady_jax.shapes import Array, Float, Latents, UInt8, UInt32
+from steady_jax.pictures import Clip
+from steady_jax.saved_state import SavedState
+from steady_jax.scenes import Scene, Timeline
+from steady_jax.session import Embeddings, Encode, EncodedScene, Session, check_identity
+from steady_jax.shapes import Array, Float, UInt8
+from steady_jax.start import Start, start_from
 from steady_jax.text import ByteTokenizer, PromptTokenizer, Tokenizer
 
-FRAMES_PER_SECOND = 16
-MOST_FRAMES = 2**31 - 1
+ENCODED = "(given as embeddings)"
 NETWORKS: dict[str, type[nnx.Module]] = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
 
-Load = Callable[[str], nnx.Module]
-Embeddings = Float[Array, "b t c"] | Float[np.ndarray, "b t c"]
+Prompt = str | Sequence[Scene] | Embeddings
+Video = UInt8[np.ndarray, "f h w rgb"]
 
 
 class SteadyPipeline:
@@ -55,16 +59,24 @@ class SteadyPipeline:
         *,
         height: int = 480,
         width: int = 832,
+        batch: int = 1,
+        weights: str = "",
+        device: jax.Device | None = None,
     ) -> None:
         """Checks that everything fits; loads nothing.
 
         Args:
             load: network by its name "dit", "vae" or "text_encoder".
             height, width: of the video, pixels.
+            batch: videos that are made in step, see `Engine`.
+            weights: tells these weights from others; a saved session goes on with the same ones only.
+            device: where everything is computed; None: JAX's first.
         Raises:
             ValueError: a size that is no multiple of the networks' stride, or settings that do not fit each other.
         """
         _check_size(height, width, model.pixel_stride)
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1 video per device, got {batch}")
         if tokenizer.vocabulary > model.text_encoder.vocabulary:
             raise ValueError(
                 f"the text encoder needs a row for every piece of the tokenizer, got "
@@ -72,19 +84,9 @@ class SteadyPipeline:
             )
         check_runs_here(model.dit.attention, model.dit.dtype)
         settings.policy.check(settings.frames, blocks=1)
-        self.model, self.settings, self.tokenizer = model, settings, tokenizer
+        self.model, self.settings, self.tokenizer, self.weights = model, settings, tokenizer, weights
         self.height, self.width = height, width
-        self._load = load
-        self._networks: dict[str, nnx.Module] = {}
-        latents = (settings.frames, *self.latent_size, model.dit.channels)
-        self.programs = {  # none of them refers to this object, so that it is freed as soon as nobody uses it
-            "encode": Program(lambda encoder, ids, mask: encoder(ids, mask)),
-            "encode_prompt": Program(lambda dit, embeddings: dit.encode_prompt(embeddings)),
-            "empty_memory": Program(lambda dit: empty_memory(dit, settings, 1, *latents[1:3])),
-            "block": Program(functools.partial(_make_block, settings, latents), donate=[1]),
-            "decode_first": Program(_decode_first),
-            "decode_next": Program(_decode_next, donate=[2]),
-        }
+        self.engine = Engine(model, load, settings, height=height, width=width, batch=batch, device=device)
 
     @classmethod
     def from_checkpoint(
@@ -94,6 +96,7 @@ class SteadyPipeline:
         *,
         height: int = 480,
         width: int = 832,
+        batch: int = 1,
         dtype: str = "bfloat16",
         attention: str = "auto",
         model: ModelConfig | None = None,
@@ -119,7 +122,16 @@ class SteadyPipeline:
             config = getattr(stored, name)
             return checkpoint.load_component(path, name, NETWORKS[name], config, dtype=jnp.dtype(dtype))
 
-        return cls(stored, load, tokenizer, settings or BlockSettings(Steady(), FewSteps()), height=height, width=width)
+        return cls(
+            stored,
+            load,
+            tokenizer,
+            settings or BlockSettings(Steady(), FewSteps()),
+            height=height,
+            width=width,
+            batch=batch,
+            weights=checkpoint.fingerprint(path),
+        )
 
     @classmethod
     def from_random(
@@ -130,6 +142,7 @@ class SteadyPipeline:
         *,
         height: int = 480,
         width: int = 832,
+        batch: int = 1,
         seed: int = 0,
     ) -> "SteadyPipeline":
         """Random weights: the video is noise, but everything runs as it would. For trying out, tests and benchmarks."""
@@ -138,7 +151,8 @@ class SteadyPipeline:
             config = getattr(model, name)
             return parameters.random(NETWORKS[name], config, seed=seed, dtype=jnp.dtype(config.dtype))
 
-        return cls(model, load, tokenizer, settings, height=height, width=width)
+        weights = f"random, seed {seed}"
+        return cls(model, load, tokenizer, settings, height=height, width=width, batch=batch, weights=weights)
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> "SteadyPipeline":
@@ -148,7 +162,7 @@ class SteadyPipeline:
             ValueError: unknown names, settings that do not fit, or a checkpoint of other sizes than the config's model.
         """
         settings, model = block_settings(config), known(config.model, MODELS, "model")
-        size = {"height": config.height, "width": config.width}
+        size = {"height": config.height, "width": config.width, "batch": config.batch}
         if config.checkpoint is not None:
             runtime = {"dtype": config.dtype, "attention": config.attention}
             return cls.from_checkpoint(config.checkpoint, settings, model=model, **runtime, **size)
@@ -156,10 +170,22 @@ class SteadyPipeline:
         return cls.from_random(model, settings, ByteTokenizer(model.dit.text_length), **size)
 
     @property
-    def latent_size(self) -> tuple[int, int]:
-        """Rows and columns of latents."""
-        stride = self.model.vae.spatial_stride
-        return self.height // stride, self.width // stride
+    def identity(self) -> dict[str, Any]:
+        """What decides, beside prompt and seed, which frames come out, in words and numbers."""
+        policy = self.settings.policy
+        described = {
+            "weights": self.weights,
+            "height": self.height,
+            "width": self.width,
+            "batch": self.engine.batch,
+            "policy": type(policy).__name__,
+            "memory": dataclasses.asdict(policy),
+            "block_frames": self.settings.frames,
+            "calls": dataclasses.asdict(self.settings.calls),
+            "dit": dataclasses.asdict(self.model.dit),
+            "vae": dataclasses.asdict(self.model.vae),
+        }
+        return json.loads(json.dumps(described))  # as it comes back from a file: tuples are lists
 
     def encode(self, prompt: str) -> Float[Array, "1 t c"]:
         """Text embeddings of a prompt, zero beyond its length.
@@ -167,155 +193,216 @@ class SteadyPipeline:
         Raises:
             ValueError: the prompt is empty.
         """
-        ids, mask = self.tokenizer.encode([prompt])
-        return self.programs["encode"](self.network("text_encoder"), ids, mask)
+        return self.engine.encode(*self.tokenizer.encode([prompt]))
 
     def release_text_encoder(self) -> None:
         """Frees the text encoder's memory; it is loaded again when the next prompt is encoded."""
-        self._networks.pop("text_encoder", None)
-
-    def stream(
-        self, prompt: str | Embeddings, seconds: float, seed: int = 0
-    ) -> Iterator[UInt8[np.ndarray, "f h w rgb"]]:
-        """Makes a video and yields its frames block by block, 16 per second. While the caller uses one block, the next
-        is made.
-
-        Args:
-            prompt: text, or embeddings from `encode`.
-            seconds: length; exactly round(16 * seconds) frames come out.
-            seed: 0..2^32-1; the same seed gives the same video.
-        Raises:
-            ValueError: seconds that make no frame, a seed out of range, an empty prompt, or a length beyond what the
-                memory policy can do. All are raised before anything is computed.
-        """
-        frames = pixel_frames(seconds)
-        blocks = blocks_for(frames, self.settings.frames, self.model.vae.temporal_stride)
-        self.settings.policy.check(self.settings.frames, blocks)
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed must lie in 0..{2**32 - 1}, got {seed}")
-        if isinstance(prompt, str):
-            self.tokenizer.encode([prompt])  # an empty prompt is refused here, before the text encoder is loaded
-        elif prompt.shape != (1, self.model.dit.text_length, self.model.dit.text_width):
-            wanted = [1, self.model.dit.text_length, self.model.dit.text_width]
-            raise ValueError(f"embeddings must be {wanted}, as `encode` returns them, got {list(prompt.shape)}")
-        return self._frames(prompt, seed, blocks, frames)
-
-    def __call__(self, prompt: str | Embeddings, seconds: float, seed: int = 0) -> UInt8[np.ndarray, "f h w rgb"]:
-        """Makes a video and returns all its frames at once; arguments as in `stream`."""
-        return np.concatenate(list(self.stream(prompt, seconds, seed)))
-
-    def rollout(self, prompt: str | Embeddings, seed: int = 0) -> "VideoRollout":
-        """A video in the making, block by block and without end; `stream` is the way to frames of a given length."""
-        self.settings.policy.check(self.settings.frames, blocks=None)
-        return self._rollout(prompt, seed)
+        self.engine.release("text_encoder")
 
     def network(self, name: str) -> nnx.Module:
         """The network of this name ("dit", "vae" or "text_encoder"), loaded at the first call."""
-        if name not in self._networks:
-            self._networks[name] = self._load(name)
-        return self._networks[name]
+        return self.engine.network(name)
 
-    def _rollout(self, prompt: str | Embeddings, seed: int) -> "VideoRollout":
-        embeddings = self.encode(prompt) if isinstance(prompt, str) else prompt
-        return VideoRollout(self, jnp.asarray(embeddings, self.model.dit.dtype), seed)
-
-    def _frames(
-        self, prompt: str | Embeddings, seed: int, blocks: int, frames: int
-    ) -> Iterator[UInt8[np.ndarray, "f h w rgb"]]:
-        """The first `frames` frames of a video. The device makes one block while the caller has the one before it."""
-        rollout = self._rollout(prompt, seed)
-        waiting = rollout.decode(rollout.next_latents())
-        for _ in range(blocks - 1):
-            following = rollout.decode(rollout.next_latents())
-            block = _to_host(waiting)
-            yield block
-            frames -= len(block)
-            waiting = following
-        yield _to_host(waiting)[:frames]
-
-
-class VideoRollout:
-    """One video in the making: the state between blocks, on the device. Calls return as soon as the work is queued
-    there.
-    """
-
-    def __init__(self, pipeline: SteadyPipeline, embeddings: Float[Array, "1 t c"], seed: int) -> None:
-        self._programs = pipeline.programs
-        self._dit, self._vae = pipeline.network("dit"), pipeline.network("vae")
-        self._seeds = np.array([seed], np.uint32)
-        self._prompt = self._programs["encode_prompt"](self._dit, embeddings)
-        self._memory = self._programs["empty_memory"](self._dit)
-        self._cache: Cache | None = None  # of the VAE; None before the first frame
-
-    def next_latents(self) -> Latents:
-        """Makes the next block."""
-        self._memory, latents = self._programs["block"](self._dit, self._memory, self._prompt, self._seeds)
-        return latents
-
-    def decode(self, latents: Latents) -> list[UInt8[Array, "1 _ height width rgb"]]:
-        """Pixel frames of a block's latents, one array per latent frame. Blocks must come in their order, each once."""
-        return [self._decode_frame(latent) for latent in latents.swapaxes(0, 1)]
-
-    def _decode_frame(self, latent: Float[Array, "1 h w c"]) -> UInt8[Array, "1 _ height width rgb"]:
-        if self._cache is None:
-            pixels, self._cache = self._programs["decode_first"](self._vae, latent)
-        else:
-            pixels, self._cache = self._programs["decode_next"](self._vae, latent, self._cache)
-        return pixels
-
-
-def _make_block(
-    settings: BlockSettings,
-    latents: tuple[int, int, int, int],
-    dit: WanDiT,
-    memory: KVMemory,
-    prompt: PromptKV,
-    seeds: UInt32[Array, "b"],
-) -> tuple[KVMemory, Latents]:
-    noise = block_noise(seeds, len(settings.calls.steps), latents)
-    return generate_block(dit, settings, memory, prompt, noise(memory.block))
-
-
-def pixel_frames(seconds: float) -> int:
-    """Frames of a video of this length.
-
-    Raises:
-        ValueError: not even one frame.
-    """
-    if not math.isfinite(seconds) or round(FRAMES_PER_SECOND * seconds) < 1:
-        raise ValueError(
-            f"seconds must be positive and make at least one frame (1/{FRAMES_PER_SECOND} s), got {seconds}"
+    def on(self, device: jax.Device) -> "SteadyPipeline":
+        """The same pipeline on another device, with programs of its own."""
+        size = {"height": self.height, "width": self.width, "batch": self.engine.batch}
+        return SteadyPipeline(
+            self.model, self.network, self.tokenizer, self.settings, **size, weights=self.weights, device=device
         )
-    if FRAMES_PER_SECOND * seconds > MOST_FRAMES:
-        raise ValueError(
-            f"seconds must make at most {MOST_FRAMES} frames (frames are counted in 32 bits), got {seconds}"
+
+    def timeline(self, prompt: str | Sequence[Scene], seconds: float | None, start: Start | None = None) -> Timeline:
+        """Scenes in whole blocks of this pipeline; see `scenes.parse` and `scenes.timeline`."""
+        asked = scenes.parse(prompt) if isinstance(prompt, str) else tuple(prompt)
+        stride = self.model.vae.temporal_stride
+        return scenes.timeline(asked, seconds, self.settings.frames, stride, continued=start is not None)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        seconds: float | None = None,
+        seed: int = 0,
+        *,
+        start: Start | None = None,
+    ) -> Generator[Video, str | Scene | None, None]:
+        """Makes a video and yields its frames block by block, 16 per second. While the caller uses one block, the next
+        is made.
+
+        `send("...")`, or `send(Scene("...", cut=True))`, instead of `next` begins a new scene one block later.
+
+        Args:
+            prompt: text, a schedule of scenes ("Calm sea [5s] | Storm [10s#] | Calm sea", see `scenes.parse`), scenes,
+                or embeddings from `encode`.
+            seconds: length; exactly round(16 * seconds) frames come out. None: what the scenes add up to.
+            seed: 0..2^32-1; the same seed gives the same video.
+            start: from `start_from`: what the video goes on from. It comes out first, and `seconds` counts what
+                follows.
+        Raises:
+            ValueError: seconds that make no frame, a seed out of range, an empty prompt, a schedule that does not fit,
+                or a length beyond what the memory policy can do. All are raised before anything is computed.
+        """
+        plan, encode = self._planned(prompt, seconds, start)
+        self.check([plan] * self.engine.batch, [seed] * self.engine.batch, start)
+        return self._steered(plan, seed, encode, start)
+
+    def __call__(
+        self, prompt: Prompt, seconds: float | None = None, seed: int = 0, *, start: Start | None = None
+    ) -> Video:
+        """Makes a video and returns all its frames at once; arguments as in `stream`."""
+        return np.concatenate(list(self.stream(prompt, seconds, seed, start=start)))
+
+    def session(
+        self,
+        prompt: Prompt,
+        seconds: float | None = None,
+        seed: int = 0,
+        *,
+        start: Start | None = None,
+        endless: bool = False,
+        lookahead: bool = True,
+        keep_latents: bool = False,
+    ) -> Session:
+        """A video in the making, to be steered, paused and saved; see `session.Session`.
+
+        Args: as in `stream`, and
+            endless: no length; the last scene goes on until a new one begins, or nobody asks for more.
+            lookahead, keep_latents: as in `Session`.
+        """
+        plan, encode = self._planned(prompt, seconds, start)
+        batch = self.engine.batch
+        options = {"endless": endless, "lookahead": lookahead, "keep_latents": keep_latents}
+        return self.session_of([plan] * batch, [seed] * batch, encode, start, **options)
+
+    def session_of(
+        self,
+        plans: Sequence[Timeline],
+        seeds: Sequence[int],
+        encode: Encode | None = None,
+        start: Start | None = None,
+        *,
+        endless: bool = False,
+        lookahead: bool = True,
+        keep_latents: bool = False,
+    ) -> Session:
+        """A session of `batch` videos in step.
+
+        Args:
+            plans, seeds: of each video.
+            encode: text embeddings of a prompt, where they are there already.
+        Raises:
+            ValueError: as `check`.
+        """
+        self.check(plans, seeds, start, endless=endless)
+        encode = encode or self.encode
+        first, encoded = plans[0], {}
+        for index, block in enumerate(first.starts):
+            prompts = tuple(plan.scenes[index].prompt for plan in plans)
+            embeddings = np.concatenate([np.asarray(encode(prompt)) for prompt in prompts])
+            scene = first.scenes[index]
+            encoded[block] = EncodedScene(prompts, embeddings, scene.flush, scene.cut)
+        return Session(
+            self.engine,
+            encoded,
+            seeds,
+            encode=encode,
+            identity=self.identity,
+            frames=None if endless else first.frames + (start.shown if start else 0),
+            start=start,
+            lookahead=lookahead,
+            keep_latents=keep_latents,
         )
-    return round(FRAMES_PER_SECOND * seconds)
 
+    def restore(
+        self,
+        folder: str | Path,
+        *,
+        encode: Encode | None = None,
+        start: Start | None = None,
+        lookahead: bool = True,
+        keep_latents: bool = False,
+    ) -> Session:
+        """The session whose newest state `Session.save` wrote into `folder`; it goes on with the same frames, bit for
+        bit.
 
-def blocks_for(frames: int, block_frames: int, temporal_stride: int) -> int:
-    """Blocks that decode to at least `frames` pixel frames: the first latent frame gives 1, each other one a stride."""
-    return math.ceil((frames + temporal_stride - 1) / (temporal_stride * block_frames))
+        Args:
+            start: what the video went on from; needed only if the state lies within it.
+        Raises:
+            ValueError: there is no state, or lists what differs between then and now.
+        """
+        state = saved_state.latest(folder)
+        if state is None:
+            raise ValueError(f"{folder} holds no saved state; Session.save writes one")
+        return Session.restore(
+            self.engine,
+            state,
+            encode=encode or self.encode,
+            identity=self.identity,
+            start=start,
+            lookahead=lookahead,
+            keep_latents=keep_latents,
+        )
 
+    def check_state(self, state: SavedState) -> None:
+        """Raises ValueError, which lists what differs, if a state was saved by another pipeline; computes nothing."""
+        check_identity(state, self.identity)
 
-def _decode_first(vae: WanVAE, latent: Float[Array, "b h w c"]) -> tuple[UInt8[Array, "b f height width rgb"], Cache]:
-    pixels, cache = vae.decode_first(latent)
-    return _to_uint8(pixels), cache
+    def check(
+        self, plans: Sequence[Timeline], seeds: Sequence[int], start: Start | None = None, *, endless: bool = False
+    ) -> None:
+        """Raises ValueError for videos that cannot be made in step, or not at all; computes nothing."""
+        policy, first = self.settings.policy, plans[0]
+        if len(plans) != self.engine.batch or len(seeds) != self.engine.batch:
+            raise ValueError(
+                f"a batch of {self.engine.batch} needs as many plans and seeds, got {len(plans)} and {len(seeds)}"
+            )
+        if any(plan.rhythm != first.rhythm for plan in plans):
+            raise ValueError(
+                "videos of one batch must be in step: the same length, and scenes that begin together and alike, "
+                f"got {[plan.rhythm for plan in plans]}"
+            )
+        given = start.blocks if start else 0
+        policy.check(self.settings.frames, None if endless else given + first.blocks)
+        for scene in first.scenes[0 if start else 1 :]:
+            policy.begin_scene(self.settings.frames, scene.flush, scene.cut)
+        for seed in seeds:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"seed must lie in 0..{2**32 - 1}, got {seed}")
+        for plan in plans:  # an empty prompt is refused here, before the text encoder is loaded
+            self.tokenizer.encode([scene.prompt for scene in plan.scenes])
 
+    def start_from(self, clip: Clip | Video, *, when_odd: str = "error") -> Start:
+        """What a video can go on from.
 
-def _decode_next(
-    vae: WanVAE, latent: Float[Array, "b h w c"], cache: Cache
-) -> tuple[UInt8[Array, "b f height width rgb"], Cache]:
-    pixels, cache = vae.decode_next(latent, cache)
-    return _to_uint8(pixels), cache
+        Args:
+            clip: frames of the video's size (`pictures.fitted` gives them), or a clip file of any size. One frame is a
+                picture: it is held still while the memory takes it in, and comes out once.
+            when_odd: "error" or "crop": what to do with a clip that does not fill whole blocks; "crop" leaves out its
+                first frames.
+        Raises:
+            ValueError: another size, or a clip that fits no number of blocks.
+        """
+        return start_from(
+            clip, self.height, self.width, self.settings.frames, self.model.vae.temporal_stride, when_odd=when_odd
+        )
 
+    def _planned(self, prompt: Prompt, seconds: float | None, start: Start | None) -> tuple[Timeline, Encode]:
+        """Where the scenes of a prompt begin, and how their texts are encoded."""
+        if isinstance(prompt, str) or all(isinstance(scene, Scene) for scene in prompt):
+            return self.timeline(prompt, seconds, start), self.encode
+        wanted = (1, self.model.dit.text_length, self.model.dit.text_width)
+        if prompt.shape != wanted:
+            raise ValueError(f"embeddings must be {list(wanted)}, as `encode` returns them, got {list(prompt.shape)}")
+        return self.timeline([Scene(ENCODED)], seconds, start), lambda _: prompt
 
-def _to_uint8(pixels: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    return jnp.round((jnp.clip(pixels.astype(jnp.float32), -1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def _to_host(frames: Sequence[Array]) -> UInt8[np.ndarray, "f h w rgb"]:
-    return np.concatenate([np.asarray(part)[0] for part in frames])
+    def _steered(
+        self, plan: Timeline, seed: int, encode: Encode, start: Start | None
+    ) -> Generator[Video, str | Scene | None, None]:
+        batch = self.engine.batch
+        session = self.session_of([plan] * batch, [seed] * batch, encode, start)
+        for frames in session:
+            asked = yield frames[0]
+            if asked is not None:
+                scene = Scene(asked) if isinstance(asked, str) else asked
+                session.prompt(scene.prompt, flush=scene.flush, cut=scene.cut)
 
 
 def _check_size(height: int, width: int, stride: int) -> None:

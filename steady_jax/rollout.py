@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from steady_jax.block import BlockSettings, generate_block
-from steady_jax.memory.base import KVMemory
+from steady_jax.memory.base import KVMemory, SceneChange, same_scene
 from steady_jax.models.wan_dit import PromptKV, WanDiT
-from steady_jax.shapes import Array, Float, Index, Int, Latents, UInt32
+from steady_jax.shapes import Array, Bool, Float, Index, Int, Latents, UInt32
 
 BlockNoise = Callable[[Int[Array, ""]], Float[Array, "calls b f h w c"]]
 
@@ -42,18 +42,23 @@ def rollout(
     prompt: PromptKV,
     noise: BlockNoise,
     blocks: int,
+    change: SceneChange | None = None,
 ) -> tuple[KVMemory, Latents]:
-    """Makes `blocks` more blocks.
+    """Makes `blocks` more blocks under one prompt.
 
     Args:
         memory: where to go on from; `block.empty_memory` starts a video.
         prompt: cross-attention keys and values, from `WanDiT.encode_prompt`.
         noise: gives the noise of a block from its index, see `block_noise`.
+        change: what a scene that begins with the first of these blocks does to the memory.
     Returns: the memory after the last block, and the latents of all blocks [b, blocks * f, h, w, c].
     """
 
-    def one_block(memory: KVMemory, _: None) -> tuple[KVMemory, Latents]:
-        return generate_block(dit, settings, memory, prompt, noise(memory.block))
+    change = change or same_scene()
 
-    memory, latents = jax.lax.scan(one_block, memory, length=blocks)
+    def one_block(memory: KVMemory, is_first: Bool[Array, ""]) -> tuple[KVMemory, Latents]:
+        now = jax.tree.map(lambda flag: flag & is_first, change)
+        return generate_block(dit, settings, memory, prompt, noise(memory.block), now)
+
+    memory, latents = jax.lax.scan(one_block, memory, jnp.arange(blocks) == 0)
     return memory, rearrange(latents, "i b f h w c -> b (i f) h w c")

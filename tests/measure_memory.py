@@ -10,8 +10,10 @@ from pathlib import Path
 import jax
 
 from steady_jax.config import MODELS, block_settings, sampling_config
-from steady_jax.pipeline import FRAMES_PER_SECOND, SteadyPipeline, pixel_frames
-from steady_jax.run.recording import Video, record
+from steady_jax.pipeline import SteadyPipeline
+from steady_jax.run.progress import Progress
+from steady_jax.run.recording import Recording, Video, record
+from steady_jax.scenes import FRAMES_PER_SECOND, pixel_frames
 from steady_jax.text import ByteTokenizer
 
 SIZE = 64  # pixels
@@ -33,8 +35,10 @@ def main(folder: Path, seconds: float) -> None:
 
 
 def film(pipeline: SteadyPipeline, path: Path, seconds: float) -> None:
-    blocks = pipeline.stream("Waves on a beach", seconds)
-    record(blocks, Video(path, SIZE, SIZE, FRAMES_PER_SECOND), pixel_frames(seconds), {"prompt": "Waves on a beach"})
+    session = pipeline.session("Waves on a beach", seconds)
+    video = Video(path, SIZE, SIZE, FRAMES_PER_SECOND)
+    with Progress(pixel_frames(seconds)) as progress:
+        record(session, [Recording(video, {"prompt": "Waves on a beach"})], progress)
 
 
 def peak_bytes() -> int:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from steady_jax.config import MODELS, POLICIES, ModelConfig, block_settings, sampling_config
+from steady_jax.config import ABLATION, MODELS, POLICIES, ModelConfig, block_settings, sampling_config
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5_SIZES
-from steady_jax.pipeline import blocks_for, pixel_frames
+from steady_jax.scenes import blocks_for, pixel_frames
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -28,12 +28,31 @@ def test_every_config_gives_settings_for_every_policy(file, policy):
     settings = block_settings(config)
     assert isinstance(settings.policy, POLICIES[policy])
     assert config.model in MODELS
-    frames = pixel_frames(config.seconds)  # the config's own length must be possible
+    frames = pixel_frames(5.0)  # what a prompt without a length gets must be possible
     settings.policy.check(
         settings.frames, blocks_for(frames, settings.frames, MODELS[config.model].vae.temporal_stride)
     )
     stride = MODELS[config.model].pixel_stride
     assert config.height % stride == config.width % stride == 0
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_the_rows_of_the_ablation_differ_in_the_memory_alone(file):
+    configs = {row: get_config(file, f"ablation/{row}") for row in ABLATION}
+    memories = {row: config.memory.to_dict() for row, config in configs.items()}
+    for row, config in configs.items():
+        block_settings(config).policy.check(config.block_frames, None)
+        config.memory = configs["dual_flush"].memory
+        assert config == get_config(file, "steady")
+    on = {row: {part for part in ("anchor", "ema", "flush") if memory[part]} for row, memory in memories.items()}
+    assert on == {
+        "none": set(),
+        "v_sink": {"anchor"},
+        "ema": {"ema"},
+        "dual": {"anchor", "ema"},
+        "dual_flush": {"anchor", "ema", "flush"},
+    }
+    assert {row for row, memory in memories.items() if memory["sink"] == 0} == {"none"}
 
 
 def test_the_published_settings():
@@ -52,7 +71,7 @@ def test_policy_settings_come_from_the_config():
 
 
 def test_an_unknown_policy_lists_the_known():
-    with pytest.raises(ValueError, match="unknown memory policy 'v_snk'; known are self_forcing, steady"):
+    with pytest.raises(ValueError, match="unknown memory policy 'v_snk'; known are ablation/dual, .*, steady, v_sink"):
         sampling_config("v_snk", "tiny")
 
 

@@ -1,4 +1,3 @@
-import dataclasses
 import gc
 import weakref
 
@@ -6,19 +5,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers_pipeline import MODEL, open_pipeline
 from helpers_torch import TINY
 
 from steady_jax import parameters
 from steady_jax.block import BlockSettings
 from steady_jax.config import ModelConfig
 from steady_jax.diffusion.flow_matching import FewSteps
+from steady_jax.memory.base import same_scene
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.memory.steady import Steady
-from steady_jax.pipeline import SteadyPipeline, blocks_for, pixel_frames
+from steady_jax.pipeline import SteadyPipeline
 from steady_jax.text import ByteTokenizer
 
-TEXT_ENCODER = dataclasses.replace(TINY["text_encoder"], vocabulary=ByteTokenizer.vocabulary)
-MODEL = ModelConfig(TINY["dit"], TINY["vae"], TEXT_ENCODER).computing_in("float32", "auto")
 SETTINGS = BlockSettings(Steady(window=9), FewSteps((1000, 500)), frames=3)
 PROMPT = "Rain on a pond"
 
@@ -26,12 +25,6 @@ PROMPT = "Rain on a pond"
 @pytest.fixture(scope="module")
 def pipeline():
     return open_pipeline(SETTINGS)
-
-
-def open_pipeline(settings, **size):
-    return SteadyPipeline.from_random(
-        MODEL, settings, ByteTokenizer(MODEL.dit.text_length), **{"height": 32, "width": 48, **size}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +63,12 @@ def test_prompt_and_seed_both_matter(pipeline, blocks):
 
 def test_frames_equal_networks_called_by_hand(pipeline, blocks):
     vae = pipeline.network("vae")
-    rollout = pipeline.rollout(PROMPT, seed=3)
-    latents = jnp.concatenate([rollout.next_latents() for _ in range(3)], axis=1)
+    engine, latents = pipeline.engine, []
+    prompt, memory = engine.encode_prompt(np.asarray(pipeline.encode(PROMPT))), engine.empty_memory()
+    for _ in range(3):
+        memory, block = engine.make_block(memory, prompt, np.array([3], np.uint32), same_scene())
+        latents.append(block)
+    latents = jnp.concatenate(latents, axis=1)
     pixels = jax.jit(lambda vae, z: vae.decode(z))(vae, latents)[0]
     expected = np.clip((np.asarray(pixels) + 1) * 127.5, 0, 255)
     np.testing.assert_allclose(np.concatenate(blocks), expected[:32], atol=1)
@@ -79,7 +76,7 @@ def test_frames_equal_networks_called_by_hand(pipeline, blocks):
 
 def test_each_program_is_compiled_once_for_all_blocks(pipeline, blocks):
     del blocks
-    assert pipeline.programs["block"].compile_seconds > 0
+    assert pipeline.engine.programs["block"].compile_seconds > 0
     with jax.log_compiles(True), pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.stages.Lowered, "compile", lambda *_: pytest.fail("compiled again"))
         pipeline(PROMPT, seconds=2, seed=1)
@@ -88,10 +85,10 @@ def test_each_program_is_compiled_once_for_all_blocks(pipeline, blocks):
 def test_the_memory_is_donated_from_block_to_block(pipeline, blocks):
     del blocks
     dit = MODEL.dit
-    tokens = SETTINGS.policy.window * dit.tokens_per_frame(*pipeline.latent_size)
+    tokens = SETTINGS.policy.window * dit.tokens_per_frame(*pipeline.engine.latent_size)
     memory_bytes = 2 * dit.layers * tokens * dit.width * 4
-    assert pipeline.programs["block"].memory["arguments"] > memory_bytes
-    assert pipeline.programs["block"].memory["results"] < memory_bytes / 10
+    assert pipeline.engine.programs["block"].memory["arguments"] > memory_bytes
+    assert pipeline.engine.programs["block"].memory["results"] < memory_bytes / 10
 
 
 def test_a_released_text_encoder_and_a_dropped_pipeline_free_their_memory():
@@ -113,7 +110,7 @@ def test_a_released_text_encoder_and_a_dropped_pipeline_free_their_memory():
 def test_a_rollout_without_end_needs_a_policy_without_end():
     short = open_pipeline(BlockSettings(SelfForcing(window=6), FewSteps((1000,)), frames=3))
     with pytest.raises(ValueError, match="a video without end was asked for"):
-        short.rollout(PROMPT)
+        short.session(PROMPT, endless=True)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +129,7 @@ def test_a_rollout_without_end_needs_a_policy_without_end():
 )
 def test_bad_requests_are_refused_before_any_network_is_loaded(arguments, message):
     fresh = open_pipeline(SETTINGS)
-    fresh._load = lambda name: pytest.fail(f"loaded {name}")
+    fresh.engine._load = lambda name: pytest.fail(f"loaded {name}")
     with pytest.raises(ValueError, match=message):
         fresh.stream(**{"prompt": PROMPT, "seconds": 1.0, **arguments})
 
@@ -155,18 +152,6 @@ def test_a_policy_that_cannot_go_that_far_says_so_at_once():
     assert short.stream(PROMPT, seconds=1.3) is not None
     with pytest.raises(ValueError, match="ends after 6 latent frames, but 9 frames were asked for"):
         short.stream(PROMPT, seconds=1.4)
-
-
-@pytest.mark.parametrize(("seconds", "frames"), [(1 / 16, 1), (5, 80), (5.0625, 81), (7.5, 120)])
-def test_seconds_to_pixel_frames(seconds, frames):
-    assert pixel_frames(float(seconds)) == frames
-
-
-@pytest.mark.parametrize(
-    ("frames", "block_frames", "blocks"), [(1, 3, 1), (9, 3, 1), (10, 3, 2), (81, 3, 7), (82, 3, 8), (81, 6, 4)]
-)
-def test_blocks_for_pixel_frames(frames, block_frames, blocks):
-    assert blocks_for(frames, block_frames, 4) == blocks
 
 
 def test_a_tokenizer_of_another_model_is_refused():

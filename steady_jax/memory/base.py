@@ -1,9 +1,9 @@
 """The interface of a memory policy, and the state they all share.
 
 A policy decides, once per block: what leaves before the block (`make_room`), where the block stands and how everything
-is rotated (`read`). After the refresh call wrote the block's keys and values, `commit` counts them. To add a policy,
-write a frozen dataclass of settings with these functions in a file of its own, and name it in
-`steady_jax.config.POLICIES`.
+is rotated (`read`). After the refresh call wrote the block's keys and values, `commit` counts them. Where a new scene
+begins, `begin_scene` says beforehand what that does to the memory. To add a policy, write a frozen dataclass of settings
+with these functions in a file of its own, and name it in `steady_jax.config.POLICIES`.
 """
 
 import dataclasses
@@ -41,6 +41,16 @@ class Reading:
     read: Int[Array, "w"] | None  # positions by which stored keys are rotated when read, per slot; None: all unrotated
 
 
+@typing.no_type_check
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SceneChange:
+    """What the beginning of a scene does to the memory, before and during one block. All False: no scene begins."""
+
+    flush: Bool[Array, ""]  # only what the policy keeps of the past stays
+    cut: Bool[Array, ""]  # the block stands far behind its past in time, for its own calls alone
+
+
 @typing.runtime_checkable
 class MemoryPolicy(typing.Protocol):
     """Settings of a policy (a frozen, hashable dataclass) and its pure functions; `frames` is the length of a block."""
@@ -50,12 +60,25 @@ class MemoryPolicy(typing.Protocol):
     def check(self, frames: int, blocks: int | None) -> None:
         """Raises ValueError if blocks of `frames`, `blocks` of them (None: without end), do not fit these settings."""
 
-    def make_room(self, memory: KVMemory, frames: int) -> tuple[KVMemory, Int[Array, ""]]:
+    def begin_scene(self, frames: int, flush: bool | None, cut: bool) -> SceneChange:
+        """What the first block of a new scene does to the memory; a video's first scene needs none.
+
+        Args:
+            frames: length of a block.
+            flush: whether to purge the memory; None: what the policy does by itself.
+            cut: whether the scene begins with a cut.
+        Raises:
+            ValueError: the policy, or its window, cannot do this.
+        """
+
+    def make_room(self, memory: KVMemory, frames: int, change: SceneChange) -> tuple[KVMemory, Int[Array, ""]]:
         """Flushes and evicts so that the next block fits. Returns the memory and how many frames were evicted."""
 
-    def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""]) -> Reading:
+    def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""], change: SceneChange) -> Reading:
         """Says where the block stands and how keys and queries are rotated; the same for all calls of the block."""
 
+
+PURGING = ("infinity_rope", "steady")  # the policies that can flush and cut
 
 Frames = Float[Array, "1 b t d"]  # the tokens of some frames in one layer
 Blend = Callable[[Frames, Frames], Frames]
@@ -65,6 +88,22 @@ def empty(k: Float[Array, "l b s d"], v: Float[Array, "l b s d"]) -> KVMemory:
     """A memory at the start of a rollout, over buffers of zeros."""
     zero = jnp.zeros((), jnp.int32)
     return KVMemory(k, v, filled=zero, frame=zero, block=zero)
+
+
+def same_scene() -> SceneChange:
+    """No scene begins."""
+    return SceneChange(flush=jnp.zeros((), bool), cut=jnp.zeros((), bool))
+
+
+def change_prompt_only(name: str, flush: bool | None, cut: bool) -> SceneChange:
+    """`MemoryPolicy.begin_scene` of the policy `name`, where a new scene changes the prompt and nothing else."""
+    asked = [word for word, wanted in (("flush", flush), ("cut", cut)) if wanted]
+    if asked:
+        raise ValueError(
+            f"the memory policy {name} has no {' and no '.join(asked)} at a change of scene; leave it out, "
+            f"or choose a policy that has: {' or '.join(PURGING)}"
+        )
+    return same_scene()
 
 
 def commit(memory: KVMemory, frames: int) -> KVMemory:
@@ -132,6 +171,23 @@ def evict(
     return dataclasses.replace(memory, filled=memory.filled - evicted), evicted
 
 
+def moving_average(alpha: float) -> Blend:
+    """The blend alpha * old average + (1 - alpha) * frame that leaves."""
+
+    def blend(average: Frames, evicted: Frames) -> Frames:
+        # float32 for the blend alone: the memory rounds it again. So in bfloat16, as published, an average moves only
+        # while (1 - alpha) * |difference| is more than half its rounding step, which is |average| / 128 or less
+        moved = alpha * average.astype(jnp.float32) + (1 - alpha) * evicted.astype(jnp.float32)
+        return moved.astype(average.dtype)
+
+    return blend
+
+
+def first_eviction(window: int, filled: int, frames: int) -> int:
+    """How many frames leave first when blocks of `frames` come to a window with `filled` slots in use."""
+    return frames - (window - filled) % frames
+
+
 def check_window(window: int, sink: int, frames: int) -> None:
     """Raises ValueError if the window cannot hold the sink and a block of `frames`."""
     if window < sink + frames:
@@ -139,3 +195,15 @@ def check_window(window: int, sink: int, frames: int) -> None:
             f"the window must hold the sink and a block, got window {window} < sink {sink} + block {frames} frames; "
             "raise memory.window or lower memory.sink or block_frames"
         )
+
+
+def check_sink(window: int, sink: int, fewest: int = 0) -> None:
+    """Raises ValueError if the sink has fewer slots than `fewest`, or leaves no slot of the window free."""
+    if not fewest <= sink < window:
+        raise ValueError(f"{fewest} <= sink < window must hold, got sink {sink} and window {window}")
+
+
+def check_alpha(alpha: float) -> None:
+    """Raises ValueError if alpha, the weight of an old average, is no share."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in 0..1, got {alpha}")

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from steady_jax.memory import base
-from steady_jax.memory.base import KVMemory, Reading
+from steady_jax.memory.base import KVMemory, Reading, SceneChange
 from steady_jax.shapes import Array, Int
 
 
@@ -20,8 +20,7 @@ class SelfForcing:
     rolling: bool = False  # evict when full; otherwise the video ends with the window
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sink < self.window:
-            raise ValueError(f"0 <= sink < window must hold, got sink {self.sink} and window {self.window}")
+        base.check_sink(self.window, self.sink)
 
     def check(self, frames: int, blocks: int | None) -> None:
         """See base.MemoryPolicy."""
@@ -33,12 +32,18 @@ class SelfForcing:
                 f"{asked} asked for; set memory.rolling=True, shorten the video, or choose another policy"
             )
 
-    def make_room(self, memory: KVMemory, frames: int) -> tuple[KVMemory, Int[Array, ""]]:
+    def begin_scene(self, frames: int, flush: bool | None, cut: bool) -> SceneChange:
         """See base.MemoryPolicy."""
+        del frames
+        return base.change_prompt_only("self_forcing", flush, cut)
+
+    def make_room(self, memory: KVMemory, frames: int, change: SceneChange) -> tuple[KVMemory, Int[Array, ""]]:
+        """See base.MemoryPolicy."""
+        del change
         return base.evict(memory, self.window, self.sink, frames)
 
-    def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""]) -> Reading:
+    def read(self, memory: KVMemory, frames: int, evicted: Int[Array, ""], change: SceneChange) -> Reading:
         """See base.MemoryPolicy."""
-        del evicted
+        del evicted, change
         absolute = memory.frame + jnp.arange(frames)
         return Reading(start=memory.filled, query=absolute, stored=absolute, read=None)

@@ -8,6 +8,7 @@ Source: Wan team 2025, arXiv 2503.20314, section on Wan-VAE.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -98,6 +99,19 @@ class VAEConfig:
         """Pixel frames per latent frame, after the first: that one is one pixel frame."""
         return 2 ** sum(self.temporal_downsample)
 
+    @property
+    def decoder_reach(self) -> int:
+        """Latent frames that the decoder's cache can depend on: what came before them is forgotten."""
+        # every causal convolution over three frames looks two back, at its level's frame rate
+        residual, rate = 2 * 2, 1
+        reach = 2 + 2 * residual  # conv_in, and the middle
+        for level in reversed(range(len(self.widths))):
+            reach += (self.res_blocks + 1) * residual / rate
+            if level and self.temporal_downsample[level - 1]:
+                reach += 2 / rate
+                rate *= 2
+        return math.ceil(reach + 2 / rate)  # head
+
     def check_clip(self, frames: int, height: int, width: int) -> None:
         """Refuses clips that the encoder cannot take whole.
 
@@ -111,6 +125,14 @@ class VAEConfig:
             raise ValueError(
                 f"the VAE encodes 1 + {self.temporal_stride}k pixel frames, got {frames}: {less}give {more} frames"
             )
+        self.check_size(height, width)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuses pixel frames of which no whole rows and columns of latents can be made.
+
+        Raises:
+            ValueError: height or width not a multiple of 8 (8 as the stride is).
+        """
         if height % self.spatial_stride or width % self.spatial_stride or not height or not width:
             raise ValueError(
                 f"pixel height and width must be multiples of {self.spatial_stride}, got {height}x{width}: "
@@ -119,7 +141,7 @@ class VAEConfig:
 
 
 class WanVAE(nnx.Module):
-    """The network. `encode` and `decode` take whole clips, `decode_first` and `decode_next` one latent frame."""
+    """The network. `encode` and `decode` take whole clips, their `_first` and `_next` one latent frame of a clip."""
 
     def __init__(self, config: VAEConfig, *, rngs: nnx.Rngs) -> None:
         self.encoder = Chain(encoder_layers(config, rngs))
@@ -131,6 +153,8 @@ class WanVAE(nnx.Module):
     def encode(self, pixels: Float[Array, "b f height width rgb"]) -> Float[Array, "b _ _ _ c"]:
         """Latents of a clip, (mu - mean) / std without sampling.
 
+        Bit for bit what `encode_first` and `encode_next` give one by one.
+
         Args:
             pixels: -1..1; 1 + 4k frames, height and width multiples of 8.
         Returns: 1 + k latent frames of height/8 x width/8, float32.
@@ -140,13 +164,47 @@ class WanVAE(nnx.Module):
         self.config.check_clip(*pixels.shape[1:4])
 
         def chunk(cache: Cache, frames: Array) -> tuple[Cache, Array]:
-            latent, cache = self._encode(frames, cache)
+            latent, cache = self.encode_next(frames, cache)
             return cache, latent
 
-        first, cache = self._encode(pixels[:, :1], None)
+        first, cache = self.encode_first(pixels[:, 0])
         chunks = rearrange(pixels[:, 1:], "b (k t) h w c -> k b t h w c", t=self.config.temporal_stride)
         _, later = jax.lax.scan(chunk, cache, chunks)
-        return jnp.concatenate([first, rearrange(later, "k b 1 h w c -> b k h w c")], axis=1)
+        return jnp.concatenate([first[:, None], rearrange(later, "k b h w c -> b k h w c")], axis=1)
+
+    def encode_first(self, pixels: Float[Array, "b height width rgb"]) -> tuple[Float[Array, "b h w c"], Cache]:
+        """The latent frame of a clip's first pixel frame, and the cache for the next.
+
+        Args:
+            pixels: -1..1; height and width multiples of 8.
+        Raises:
+            ValueError: other sizes.
+        """
+        self.config.check_size(*pixels.shape[1:3])
+        return self._encode(pixels[:, None], None)
+
+    def encode_next(
+        self, pixels: Float[Array, "b t height width rgb"], cache: Cache
+    ) -> tuple[Float[Array, "b h w c"], Cache]:
+        """The latent frame of the next 4 pixel frames, and the cache for the next, of the same names, shapes and types.
+
+        It fits the body of a `lax.scan`, and the cache may be donated.
+
+        Raises:
+            ValueError: another number of frames, or of another size than the first one.
+        """
+        stride, size, first = self.config.temporal_stride, pixels.shape[2:4], cache["conv_in"].shape[2:4]
+        if pixels.shape[1] != stride:
+            raise ValueError(
+                f"a latent frame after the first is made of {stride} pixel frames, got {pixels.shape[1]}: "
+                "collect as many, or encode the clip at once"
+            )
+        if size != first:
+            raise ValueError(
+                f"frames of a clip have one size, got {size[0]}x{size[1]} after a first of {first[0]}x{first[1]}: "
+                "begin another clip, or resize them"
+            )
+        return self._encode(pixels, cache)
 
     def decode(self, latents: Float[Array, "b f h w c"]) -> Float[Array, "b _ _ _ rgb"]:
         """Pixels of a clip, bit for bit what `decode_first` and `decode_next` give one by one.
@@ -183,7 +241,7 @@ class WanVAE(nnx.Module):
     def _encode(self, pixels: Array, cache: Cache | None) -> tuple[Array, Cache]:
         h, cache = self.encoder(pixels, cache)
         mu, _ = jnp.split(self.to_moments(h).astype(jnp.float32), 2, axis=-1)  # the other half is the log variance
-        return (mu - jnp.array(self.config.latent_mean)) / jnp.array(self.config.latent_std), cache
+        return (mu[:, 0] - jnp.array(self.config.latent_mean)) / jnp.array(self.config.latent_std), cache
 
     def _decode(self, latent: Array, cache: Cache | None) -> tuple[Array, Cache]:
         mu = latent * jnp.array(self.config.latent_std) + jnp.array(self.config.latent_mean)

@@ -1,4 +1,7 @@
-"""Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, whose errors are one line."""
+"""Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, whose errors are one line.
+
+A key that is true or false is also a word of its own: --resume for --config.resume=True.
+"""
 
 import contextlib
 import os
@@ -20,14 +23,13 @@ class UsageError(Exception):
     """A mistake of the person at the terminal, said in one line."""
 
 
-def run(main: Callable[[ConfigDict, Callable[[], None]], None], description: str) -> None:
+def run(main: Callable[[ConfigDict, Interrupt], None], description: str) -> None:
     """Calls `main` with the config of the command line and ends the process.
 
     A `UsageError` is shown as one line and ends with status 2; Ctrl-C and SIGTERM end with status 130.
 
     Args:
-        main: takes the config, and a function to call between stages of work, which raises KeyboardInterrupt if the
-            process was asked to end.
+        main: takes the config, and what to ask between stages of work if the process was told to end.
         description: shown by --help, before the keys of the config file that is named.
     """
     logging.set_verbosity(logging.WARNING)  # orbax reports every array otherwise
@@ -37,7 +39,7 @@ def run(main: Callable[[ConfigDict, Callable[[], None]], None], description: str
         if set(HELP) & set(sys.argv):
             sys.stdout.write(help_text(sys.argv, description))
         else:
-            main(parse(sys.argv), interrupt.check)
+            main(parse(sys.argv), interrupt)
     except UsageError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(USAGE_ERROR)
@@ -54,6 +56,7 @@ def parse(argv: Sequence[str]) -> ConfigDict:
         UsageError: no config file, an unknown key (with the known ones), or a value of the wrong kind.
     """
     file = _config_file(argv)
+    argv = [_spelt_out(word, _defaults(file)) for word in argv]
     try:
         config, rest = _read(argv)
     except (AttributeError, KeyError):  # a key that the locked config does not have
@@ -106,6 +109,13 @@ def _read(argv: Sequence[str]) -> tuple[ConfigDict, list[str]]:
 
 def _defaults(file: str) -> ConfigDict:
     return _read(["", f"--config={file}"])[0]
+
+
+def _spelt_out(word: str, config: ConfigDict) -> str:
+    """--config.KEY=True for --KEY, where KEY is true or false in the config."""
+    key = word.removeprefix("--")
+    is_switch = word.startswith("--") and isinstance(config.get(key), bool)
+    return f"--config.{key}=True" if is_switch else word
 
 
 def _config_file(argv: Sequence[str]) -> str:

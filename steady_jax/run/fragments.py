@@ -13,12 +13,15 @@ from pathlib import Path
 HEADER = struct.Struct(">I4s")
 
 
-def whole_frames(path: Path) -> tuple[int, int]:
-    """Returns how many frames of an mp4 with one frame per fragment are whole, and the byte where the last one ends."""
+def whole_frames(path: Path, most: int | None = None) -> tuple[int, int]:
+    """Returns how many frames of an mp4 with one frame per fragment are whole, and the byte where the last one ends.
+
+    With `most`, looks no further than that many frames.
+    """
     frames = end = position = 0
     size = path.stat().st_size
     with path.open("rb") as file:
-        while position + HEADER.size <= size:
+        while position + HEADER.size <= size and frames != most:
             file.seek(position)
             length, name = HEADER.unpack(file.read(HEADER.size))
             position += length

@@ -7,6 +7,7 @@ from PIL import Image
 
 from steady_jax.run.files import replacing
 from steady_jax.run.frames import check_frames
+from steady_jax.run.remux import first_frames
 
 LONGEST_SHOWN = 125  # milliseconds of one picture: a long video plays faster than it is, not as a slide show
 WEBP = {"format": "WEBP", "quality": 80, "method": 4, "loop": 0}
@@ -45,9 +46,20 @@ class Preview:
         """
         check_frames(frames)
         for pixels in frames:
-            if self._seen % self._stride == 0:
-                self._keep(small(pixels, self._longest_side))
-            self._seen += 1
+            if self._next_is_due():
+                self._keep(pixels)
+
+    def add_video(self, path: str | Path, frames: int) -> None:
+        """Takes the first `frames` frames of a video file, as if they came now; what follows them may be torn.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it holds fewer whole frames, or less than one is asked for.
+        """
+        with first_frames(Path(path), frames) as video:
+            for frame in video.decode(video=0):
+                if self._next_is_due():
+                    self._keep(frame.to_ndarray(format="rgb24"))
 
     def save(self) -> Path | None:
         """Writes what came so far as an endless animated WebP; may be called again later.
@@ -63,8 +75,13 @@ class Preview:
             first.save(partial, save_all=True, append_images=others, duration=duration, **WEBP)
         return self.path
 
-    def _keep(self, picture: Image.Image) -> None:
-        self._kept.append(picture)
+    def _next_is_due(self) -> bool:
+        """Counts a frame of the video; True if the preview has a place for it."""
+        self._seen += 1
+        return (self._seen - 1) % self._stride == 0
+
+    def _keep(self, pixels: np.ndarray) -> None:
+        self._kept.append(small(pixels, self._longest_side))
         if len(self._kept) > self._limit:
             self._kept = self._kept[::2]
             self._stride *= 2

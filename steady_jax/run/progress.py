@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,10 +22,10 @@ CLEAR_TO_END = "\x1b[K"
 class Progress:
     """Shows a stage or the count of frames: one rewritten line on a terminal, a line now and then in a log.
 
-    A context manager.
+    A context manager. Several threads may use it, each for videos of its own.
 
     Args:
-        total_frames: frames of the whole video.
+        total_frames: frames of all videos of the run.
         stream: where to write, stderr if None.
         clock: seconds that only grow.
     """
@@ -38,16 +39,37 @@ class Progress:
         self._marks: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)
         self._text = self._shown = ""
         self._shown_at = float("-inf")
+        self._done = 0
+        self._lock = threading.RLock()
 
     def stage(self, name: str) -> None:
         """Shows what is done instead of frames, for example "compiling". Its time does not count as time for frames."""
-        self._marks.clear()
-        self._show(name, now=True)
+        with self._lock:
+            self._marks.clear()
+            self._show(name, now=True)
 
     def update(self, frames_done: int) -> None:
-        """Shows that so many frames of the whole video are done."""
-        self._marks.append((self._clock(), frames_done))
-        self._show(progress_text(frames_done, self._total, speed(self._marks)), now=False)
+        """Shows that so many frames of the run are done."""
+        with self._lock:
+            self._done = frames_done
+            self._marks.append((self._clock(), frames_done))
+            self._show(progress_text(frames_done, self._total, speed(self._marks)), now=False)
+
+    def add(self, frames: int) -> None:
+        """Shows that so many more frames are done."""
+        with self._lock:
+            self.update(self._done + frames)
+
+    def say(self, text: str) -> None:
+        """Writes a line that stays, above the line that is rewritten."""
+        with self._lock:
+            rewritten = self._on_terminal and self._text
+            if not self._on_terminal and self._text != self._shown:
+                self._show(self._text, now=True)  # in a log, what happened before comes before
+            self._stream.write(f"\r{text}{CLEAR_TO_END}\n" if rewritten else f"{text}\n")
+            if rewritten:
+                self._show(self._text, now=True)
+            self._stream.flush()
 
     def close(self) -> None:
         """Ends the line, or writes a last one if it is not in the log yet. A second call does nothing."""

@@ -6,16 +6,24 @@ from pathlib import Path
 LONGEST_NAME = 60  # characters of a prompt in a file name
 
 
-def read_prompts(prompt: str | None, prompt_file: str | None) -> list[str]:
+def read_prompts(prompt: str | None, prompt_file: str | None, scenes: str | None = None) -> list[str]:
     """The prompts of a run: one text, or the lines of a UTF-8 file (empty lines are left out).
 
+    Args:
+        scenes: a scene file, which somebody else reads: then there are none.
     Raises:
-        ValueError: neither or both are given, or there is no text.
+        ValueError: not exactly one of them is given, or there is no text.
         OSError: the file cannot be read.
     """
-    if (prompt is None) == (prompt_file is None):
-        given = "both are given" if prompt is not None else "none is given"
-        raise ValueError(f'give either --config.prompt="..." or --config.prompt_file=FILE, {given}')
+    given = {"prompt": prompt, "prompt_file": prompt_file, "scenes": scenes}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) != 1:
+        raise ValueError(
+            'give one of --config.prompt="...", --config.prompt_file=FILE and --config.scenes=FILE, '
+            f"got {' and '.join(names) or 'none'}"
+        )
+    if scenes is not None:
+        return []
     lines = [prompt] if prompt is not None else _lines(Path(prompt_file))
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:

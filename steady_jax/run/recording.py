@@ -1,23 +1,43 @@
-"""One video from a stream of frames: mp4, preview, settings and a progress line, all while the frames arrive."""
+"""Videos from a session: mp4, preview and settings while frames arrive, and states from which a restart goes on."""
 
 import contextlib
 import dataclasses
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.preview import Preview
 from steady_jax.run.progress import Progress
 from steady_jax.run.sidecar import sidecar_path, write_sidecar
 from steady_jax.run.writer import VideoWriter
 
+LAST_FRAMES = "last_frames"  # in a state: of each video, the frame that its file may lack after a kill
+
+
+@typing.runtime_checkable
+class Resumable(typing.Protocol):
+    """What `record` needs of a session."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Blocks uint8 [videos f h w 3]."""
+        ...
+
+    def save(self, folder: Path, *, compact: bool, record: Mapping[str, Any], extra: Mapping[str, np.ndarray]) -> Path:
+        """Saves what a restart needs; raises OSError if it cannot."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """A video to be written: NAME.mp4 and, beside it, NAME.webp (preview) and NAME.json (settings)."""
+    """A video to be written: NAME.mp4 and, beside it, NAME.webp (preview), NAME.json (settings) and, until it is
+    complete, NAME.state (what a restart needs).
+    """
 
     path: Path
     height: int  # pixels
@@ -26,69 +46,194 @@ class Video:
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
-        """Everything that recording writes."""
+        """Everything that is there when the video is complete."""
         return self.path, self.path.with_suffix(".webp"), sidecar_path(self.path)
+
+    @property
+    def states(self) -> Path:
+        """Folder of the states."""
+        return self.path.with_suffix(".state")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """How far a video was when a state was saved."""
+
+    frames: int
+    digest: str
+    seconds: float  # that it had taken
+    last_frame: np.ndarray  # uint8 [h w 3]
+
+
+class Recording:
+    """One video while its frames arrive; the settings beside it say "running", "complete" or "interrupted".
+
+    Args:
+        settings: what made the video (config, seed, prompt, versions), for the JSON beside it.
+        overwrite: replace files that exist.
+        after: go on in the file after what a state says was recorded.
+    """
+
+    def __init__(
+        self,
+        video: Video,
+        settings: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        after: Recorded | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        keep = after.frames - 1 if after else 0  # the file of a killed process may lack the last frame
+        self.video = video
+        self.frames = after.frames if after else 0
+        self.digest = after.digest if after else ""
+        self.last_frame: np.ndarray | None = after.last_frame if after else None
+        self._settings, self._timings = settings, _Timings(clock, after.seconds if after else 0.0)
+        self._missing = after is not None  # the last frame of the state goes before the next block
+        self._preview = Preview(video.files[1], fps=video.fps)
+        self._writer = VideoWriter(
+            video.path,
+            height=video.height,
+            width=video.width,
+            fps=video.fps,
+            overwrite=overwrite or (after is not None and keep == 0),
+            keep_frames=keep,
+            comment=settings["prompt"],
+        )
+        if keep:
+            self._preview.add_video(video.path, keep)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that the video has taken, those before a restart included."""
+        return self._timings.summary().get("seconds", 0.0)
+
+    def add(self, frames: np.ndarray) -> None:
+        """Takes the next block, uint8 [f h w 3]."""
+        block = np.concatenate([self.last_frame[None], frames]) if self._missing else frames
+        self._missing = False
+        self._writer.write(block)
+        self._preview.add(block)
+        self._timings.add(len(frames))
+        for frame in frames:
+            self.digest = hashlib.sha256(self.digest.encode() + frame.tobytes()).hexdigest()
+        self.frames += len(frames)
+        self.last_frame = frames[-1]
+        self._describe("running")
+
+    def sync(self) -> None:
+        """Waits until the disk has what a state relies on: all frames but the last."""
+        self._writer.sync()
+
+    def close(self, *, complete: bool) -> dict[str, float]:
+        """Ends the files. Returns seconds to the first block, seconds in all, and frames per second after the first
+        block.
+        """
+        self._writer.close()
+        if self._timings.summary():
+            self._describe("complete" if complete else "interrupted", timings=self._timings.summary())
+            self._preview.save()  # last: it is the one that can be missed
+        return self._timings.summary()
+
+    def _describe(self, status: str, **more: Any) -> None:
+        write_sidecar(
+            self.video.path, status=status, frames=self.frames, frames_sha256=self.digest, **more, **self._settings
+        )
 
 
 def record(
-    blocks: Iterator[np.ndarray],
-    video: Video,
-    total_frames: int,
-    settings: Mapping[str, Any],
+    session: Resumable,
+    recordings: Sequence[Recording],
+    progress: Progress,
     *,
-    overwrite: bool = False,
-    check: Callable[[], None] = lambda: None,
+    states: Path | None = None,
+    save_every: float = 0.0,
+    compact: bool = False,
+    interrupt: Interrupt | None = None,
+    say: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
-) -> dict[str, float]:
-    """Writes a stream of blocks (uint8 [f h w 3]) to a video.
+) -> list[dict[str, float]]:
+    """Writes the blocks of a session to its videos, until it ends or is interrupted.
 
-    Whatever ends the stream early, the frames so far are a playable video with its preview, and the settings beside it
-    say "interrupted". Stages before the first frame show as "compiling".
+    Whatever ends it early, the frames so far are playable videos, and where it ended between two blocks (as it does
+    after Ctrl-C) a state is saved from which a restart goes on.
 
     Args:
-        total_frames: frames that the whole stream will have.
-        settings: what made the video (config, seed, prompt, versions), for the JSON beside it.
-        overwrite: replace files that exist.
-        check: called after each block; what it raises ends the video early.
-    Returns: seconds to the first block, seconds in all, and frames per second after the first block.
-    Raises: what the stream or the disk raises, KeyboardInterrupt included.
+        states: folder of the states; None: none are saved. It is removed when the videos are complete.
+        save_every: seconds between states; 0: only when it is interrupted.
+        compact: see `Session.save`.
+        interrupt: how the person at the terminal ends it. From the first block on it acts between two blocks.
+        say: takes what the person at the terminal should know.
+    Returns: the timings of each video, see `Recording.close`.
+    Raises: what the session or the disk raises, KeyboardInterrupt included.
     """
-    preview, timings = Preview(video.files[1], fps=video.fps), _Timings(clock)
-    writer = VideoWriter(
-        video.path,
-        height=video.height,
-        width=video.width,
-        fps=video.fps,
-        overwrite=overwrite,
-        comment=settings["prompt"],
-    )
-    status, disk = "interrupted", contextlib.suppress(OSError)  # on a full disk the first error is the one to tell
+    interrupt = interrupt or Interrupt()
+    blocks, complete, between_blocks, saved_at = iter(session), False, False, clock()
+
+    def save() -> None:
+        for recording in recordings:
+            recording.sync()
+        described = [{"frames": one.frames, "digest": one.digest, "seconds": one.seconds} for one in recordings]
+        last = {LAST_FRAMES: np.stack([one.last_frame for one in recordings])}
+        session.save(states, compact=compact, record={"recordings": described}, extra=last)
+
+    progress.stage("compiling and making the first block")
     try:
-        with writer, Progress(total_frames, clock=clock) as progress:
-            progress.stage("compiling and making the first block")
-            for frames in blocks:
-                writer.write(frames)
-                preview.add(frames)
-                timings.add(len(frames))
-                progress.update(writer.frames_written)
-                write_sidecar(video.path, status="running", frames=writer.frames_written, **settings)
-                check()
-        status, disk = "complete", contextlib.nullcontext()
+        while True:
+            # until the first block there is nothing to lose, and compiling takes long
+            with interrupt.held() if between_blocks else contextlib.nullcontext():
+                frames = next(blocks, None)
+                between_blocks = False
+                if frames is None:
+                    complete = True
+                    break
+                for recording, own in zip(recordings, frames, strict=False):  # a batch may be filled up
+                    recording.add(own)
+                progress.add(frames.shape[1] * len(recordings))
+                between_blocks = True
+                if states and save_every and clock() - saved_at >= save_every:
+                    _attempt(save, say)
+                    saved_at = clock()
+            interrupt.check()
     finally:
-        if writer.frames_written:
-            seconds = timings.summary()
-            with disk:
-                write_sidecar(video.path, status=status, frames=writer.frames_written, timings=seconds, **settings)
-                preview.save()  # last: it is the one that can be missed
-    return timings.summary()
+        # on a full disk the first error is the one to tell
+        with contextlib.nullcontext() if complete else contextlib.suppress(OSError):
+            if states and between_blocks and not complete and _attempt(save, say):
+                seconds = recordings[0].frames / recordings[0].video.fps
+                say(f"the state at {seconds:.1f} s is saved in {states}; --resume goes on from there")
+            timings = [recording.close(complete=complete) for recording in recordings]
+    return timings
+
+
+def recorded(record: Mapping[str, Any], last_frames: np.ndarray) -> list[Recorded]:
+    """What a state says of its videos.
+
+    Args:
+        record: as `record` gave it to `Session.save`.
+        last_frames: the array of that name.
+    """
+    return [
+        Recorded(last_frame=np.asarray(frame), **described)
+        for described, frame in zip(record["recordings"], last_frames, strict=True)
+    ]
+
+
+def _attempt(save: Callable[[], None], say: Callable[[str], None]) -> bool:
+    """Saves a state; a disk that refuses is no reason to end a video that goes on."""
+    try:
+        save()
+    except OSError as error:
+        say(f"note: {error}")
+        return False
+    return True
 
 
 class _Timings:
     """When blocks arrived."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], seconds_before: float) -> None:
         self._clock = clock
-        self._start = clock()
+        self._start, self._before = clock(), seconds_before
         self._first = self._last = None
         self._frames_after_first = 0
 
@@ -103,7 +248,10 @@ class _Timings:
         if self._first is None:
             return {}
         after_first = self._last - self._first
-        summary = {"first_block_seconds": self._first - self._start, "seconds": self._last - self._start}
+        summary = {
+            "first_block_seconds": self._first - self._start,
+            "seconds": self._before + self._last - self._start,
+        }
         if self._frames_after_first and after_first > 0:
             summary["frames_per_second_after_first_block"] = self._frames_after_first / after_first
         return {name: round(value, 3) for name, value in summary.items()}

@@ -17,6 +17,7 @@ from steady_jax.models.wan_vae import VAEConfig, WanVAE
 
 encode, decode = jax.jit(WanVAE.encode), jax.jit(WanVAE.decode)
 decode_first, decode_next = jax.jit(WanVAE.decode_first), jax.jit(WanVAE.decode_next, donate_argnums=2)
+encode_first, encode_next = jax.jit(WanVAE.encode_first), jax.jit(WanVAE.encode_next, donate_argnums=2)
 
 # Sizes of no released network, and other strides: 4 in space, 2 in time.
 TINY = VAEConfig(
@@ -111,6 +112,17 @@ def streamed(vae, z):
     return np.concatenate(frames, axis=1), caches
 
 
+def streamed_in(vae, video):
+    """Latents of a video, encoded one latent frame at a time, and every cache on the way."""
+    latent, cache = encode_first(vae, video[:, 0])
+    latents, caches = [latent], [jax.tree.map(np.asarray, cache)]
+    for start in range(1, video.shape[1], TINY.temporal_stride):
+        latent, cache = encode_next(vae, video[:, start : start + TINY.temporal_stride], cache)
+        latents.append(latent)
+        caches.append(jax.tree.map(np.asarray, cache))
+    return np.stack(latents, axis=1), caches
+
+
 def channels_last(array):
     return rearrange(array, "b c f h w -> b f h w c")
 
@@ -175,6 +187,15 @@ def test_streaming_is_decode_bit_for_bit(network, request):
     np.testing.assert_array_equal(decode(vae, z), frames)
 
 
+@pytest.mark.parametrize("network", ["vae", "coarse_vae"])
+def test_streaming_in_is_encode_bit_for_bit(network, request):
+    vae, video = request.getfixturevalue(network), random_video()
+    latents, _ = streamed_in(vae, video)
+    assert latents.shape == (2, 3, HEIGHT, WIDTH, TINY.channels)
+    assert latents.dtype == np.float32
+    np.testing.assert_array_equal(encode(vae, video), latents)
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_short_clips_are_the_start_of_longer_ones(vae, length):
     z = random_latents()
@@ -197,6 +218,28 @@ def test_cache_keeps_names_shapes_and_types(vae):
     assert not np.any(time_up[0])  # the first frame is not part of this layer's sequence
     assert not np.any(time_up[1][:, 0])
     np.testing.assert_array_equal(time_up[1][:, 1], time_up[2][:, 0])
+
+
+@pytest.mark.parametrize("network", ["vae", "coarse_vae"])
+def test_encoder_cache_keeps_names_shapes_and_types(network, request):
+    video = random_video()
+    _, caches = streamed_in(request.getfixturevalue(network), video)
+    expected, *found = (jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), cache) for cache in caches)
+    assert all(shapes == expected for shapes in found)
+    rows, columns = video.shape[2:4]
+    assert caches[0]["conv_in"].shape == (2, 2, rows, columns, 3)  # the last two frames, of which one is none yet
+    assert not np.any(caches[0]["conv_in"][:, 0])
+    np.testing.assert_array_equal(caches[2]["conv_in"], video[:, -2:].astype(caches[2]["conv_in"].dtype))
+
+
+def test_latents_depend_on_the_past_only(vae):
+    video = random_video()
+    latents = np.asarray(encode(vae, video))
+    for changed, first in ((1, 1), (1 + TINY.temporal_stride, 2)):
+        other = np.asarray(encode(vae, video.at[:, changed].add(1.0)))
+        differs = np.any(latents != other, axis=(0, 2, 3, 4))
+        assert not np.any(differs[:first])
+        assert np.all(differs[first:])
 
 
 def test_frames_depend_on_the_past_only(vae):
@@ -243,6 +286,27 @@ def test_encode_refuses_what_it_would_have_to_cut(shape, message):
     vae = parameters.abstract(WanVAE, VAEConfig(width=2))
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(WanVAE.encode, vae, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 3, 16, 24, 3), "made of 4 pixel frames, got 3: collect as many"),
+        ((1, 4, 8, 24, 3), "one size, got 8x24 after a first of 16x24"),
+        ((1, 4, 16, 16, 3), "one size, got 16x16 after a first of 16x24"),
+    ],
+)
+def test_frames_that_do_not_go_on_from_the_first_are_refused(shape, message):
+    vae = parameters.abstract(WanVAE, VAEConfig(width=2))
+    _, cache = jax.eval_shape(WanVAE.encode_first, vae, jax.ShapeDtypeStruct((1, 16, 24, 3), jnp.float32))
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(WanVAE.encode_next, vae, jax.ShapeDtypeStruct(shape, jnp.float32), cache)
+
+
+def test_a_first_frame_of_broken_rows_of_latents_is_refused():
+    vae = parameters.abstract(WanVAE, VAEConfig(width=2))
+    with pytest.raises(ValueError, match="multiples of 8, got 16x20: crop or resize"):
+        jax.eval_shape(WanVAE.encode_first, vae, jax.ShapeDtypeStruct((1, 16, 20, 3), jnp.float32))
 
 
 @pytest.mark.parametrize(

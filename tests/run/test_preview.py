@@ -6,6 +6,7 @@ from helpers_video import moving
 from PIL import Image
 
 from steady_jax.run.preview import Preview
+from steady_jax.run.writer import VideoWriter
 
 
 def shades(count, height=20, width=40):
@@ -21,6 +22,13 @@ def shown(path):
         for index in range(image.n_frames):
             image.seek(index)
             yield np.asarray(image.convert("L")).mean(), image.size, image.info["duration"]
+
+
+def pictures(path):
+    with Image.open(path) as image:
+        for index in range(image.n_frames):
+            image.seek(index)
+            yield image.convert("RGB")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,41 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
         preview.add(shades(8))
     gc.collect()
     assert sum(issubclass(type(thing), Image.Image) for thing in gc.get_objects()) < 10  # of 800
+
+
+@pytest.mark.parametrize("taken", [1, 12, 23])
+def test_the_frames_of_a_video_count_like_frames_that_came(tmp_path, taken):
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, height=20, width=40) as video:
+        video.write(np.stack([shades(30)[..., 0], shades(30)[::-1, ..., 0], 0 * shades(30)[..., 0]], -1))
+    path.write_bytes(path.read_bytes()[:-400])  # a torn end
+    of_file, of_frames = (Preview(tmp_path / name, limit=8) for name in ("file.webp", "frames.webp"))
+    for preview in (of_file, of_frames):
+        preview.add(shades(30)[:2])
+    of_file.add_video(path, taken)
+    for index in range(taken):
+        level = shades(30)[index, ..., 0]
+        of_frames.add(np.stack([level, 255 - level, 0 * level], -1)[None])
+    for preview in (of_file, of_frames):
+        preview.add(shades(30)[::-1][:7])
+    of_file, of_frames = ([np.asarray(frame) for frame in pictures(preview.save())] for preview in (of_file, of_frames))
+    assert len(of_file) == len(of_frames) > 4
+    for one, other in zip(of_file, of_frames, strict=True):
+        assert np.abs(one.mean((0, 1)) - other.mean((0, 1))).max() < 4  # of 255, per colour; neighbours differ by 9
+
+
+def test_a_preview_takes_no_more_frames_than_a_video_has(tmp_path):
+    path = tmp_path / "v.mp4"
+    with VideoWriter(path, height=20, width=40) as video:
+        video.write(shades(3))
+    preview = Preview(tmp_path / "p.webp")
+    for frames, words in ((4, "holds 3 whole frames .* fewer than the 4"), (0, "at least 1 frame .* got 0")):
+        with pytest.raises(ValueError, match=words):
+            preview.add_video(path, frames)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        preview.add_video(tmp_path / "none.mp4", 1)
+    preview.add_video(str(path), 3)
+    assert len(list(shown(preview.save()))) == 3
 
 
 def test_a_preview_can_be_saved_again_and_may_be_empty(tmp_path):
