@@ -77,11 +77,11 @@ class Running:
 
     def __init__(self, engine: Engine, embeddings: jax.Array, seed: int) -> None:
         self._engine, self._seeds = engine, np.array([seed], np.uint32)
-        self._prompt, self._memory, self._cache = engine.encode_prompt(embeddings), engine.empty_memory(), None
+        self._prompt, self.memory, self._cache = engine.encode_prompt(embeddings), engine.empty_memory(), None
 
     def next_latents(self) -> jax.Array:
         """Makes the next block."""
-        self._memory, latents = self._engine.make_block(self._memory, self._prompt, self._seeds, same_scene())
+        self.memory, latents = self._engine.make_block(self.memory, self._prompt, self._seeds, same_scene())
         return latents
 
     def decode(self, latents: jax.Array) -> list[jax.Array]:

@@ -21,11 +21,11 @@ from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.jobs import MADE_OF, Job, Request
 from steady_jax.run.progress import Progress
 from steady_jax.run.prompts import read_prompts, video_name
-from steady_jax.run.recording import LAST_FRAMES, Recording, Video, record, recorded
+from steady_jax.run.recording import LAST_FRAMES, Recording, Video, check_videos, record, recorded
 from steady_jax.run.sidecar import versions
 from steady_jax.scene_file import read
 from steady_jax.scenes import FRAMES_PER_SECOND, Scene, parse
-from steady_jax.session import Encode
+from steady_jax.session import LATENTS, Encode
 from steady_jax.start import Start
 
 MODELS_WITHOUT_CHECKPOINT = ("tiny",)
@@ -50,7 +50,7 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         check_output(config)
         for job in todo:  # what a restart needs is looked at before anything is computed
             if job.state is not None:
-                pipeline.check_state(job.state)
+                check_state(config, pipeline, job)
     if not todo:
         return
     encode = encoded_prompts(pipeline, todo, interrupt)
@@ -82,17 +82,18 @@ def make(
         session = pipeline.session_of(plans, seeds, encode, start, keep_latents=config.compact_states)
         before = [None] * len(requests)
     else:
-        session = pipeline.restore(job.states, encode=encode, start=start, keep_latents=config.compact_states)
-        last_frames = np.asarray(job.state.read("extra/", pipeline.engine.device)[LAST_FRAMES])
+        with usage_errors():  # a damaged state
+            session = pipeline.restore(job.states, encode=encode, start=start, keep_latents=config.compact_states)
+            last_frames = np.asarray(job.state.read("extra/", pipeline.engine.device)[LAST_FRAMES])
         before = recorded(job.state.record["caller"], last_frames)
         progress.add(sum(one.frames for one in before))
     recordings = []
     for request, after in zip(requests, before, strict=True):
         where = f", from {after.frames / FRAMES_PER_SECOND:.1f} s on" if after else ""
         progress.say(f"{request.video.path}  {request.text}{where}")
-        recordings.append(
-            Recording(request.video, settings_of(config, pipeline, request), overwrite=job.overwrite, after=after)
-        )
+        settings = settings_of(config, pipeline, request)
+        with usage_errors():  # a video that is gone or damaged since its state was saved
+            recordings.append(Recording(request.video, settings, overwrite=job.overwrite, after=after))
     timings = record(
         session,
         recordings,
@@ -192,6 +193,17 @@ def check(pipeline: SteadyPipeline, request: Request, start: Start | None) -> No
         if cut := pipeline.tokenizer.overflow(scene.prompt):
             tokens = pipeline.tokenizer.length
             say(f"note: longer than {tokens} tokens: {scene.prompt[:40]!r}...; this is cut: {cut!r}")
+
+
+def check_state(config: ConfigDict, pipeline: SteadyPipeline, job: Job) -> None:
+    """Raises ValueError if a job cannot go on from its state with this config."""
+    pipeline.check_state(job.state)
+    check_videos(job.state.record["caller"], [request.video for request in job.requests])
+    if config.compact_states and LATENTS not in job.state.shapes:
+        raise ValueError(
+            f"compact states are made of all latents, and the state {job.state.path} holds none; "
+            "go on with --config.compact_states=False"
+        )
 
 
 def check_output(config: ConfigDict) -> None:

@@ -1,4 +1,4 @@
-"""From a ConfigDict to settings: the tables of memory policies and of models by name, and the keys of a sampling run."""
+"""From a ConfigDict to settings: tables of memory policies and models by name, and the keys of a sampling run."""
 
 import dataclasses
 from typing import Any
@@ -27,10 +27,10 @@ POLICIES: dict[str, type[MemoryPolicy]] = {
 }
 # the rows of Steady-Forcing's ablation: what each changes of `steady`; window and block length stay the same
 ABLATION: dict[str, dict[str, Any]] = {
-    "none": {"sink": 0, "anchor": False, "ema": False, "flush": False},
-    "v_sink": {"ema": False, "flush": False},
-    "ema": {"anchor": False, "flush": False},
-    "dual": {"flush": False},
+    "none": {"sink": 0, "anchor": False, "ema": False, "flush": False, "scene_flush": False},
+    "v_sink": {"ema": False, "flush": False, "scene_flush": False},
+    "ema": {"anchor": False, "flush": False, "scene_flush": False},
+    "dual": {"flush": False, "scene_flush": False},
     "dual_flush": {},
 }
 
@@ -150,7 +150,7 @@ def sampling_config(memory: str, model: str) -> ConfigDict:
 def _memory(name: str) -> tuple[str, dict[str, Any]]:
     """A policy's name, and the settings in which it differs from the published ones."""
     rows = {f"ablation/{row}": changes for row, changes in ABLATION.items()}
-    changes = known(name, {**dict.fromkeys(POLICIES, {}), **rows}, "memory policy")
+    changes = known(name, {**{policy: {} for policy in POLICIES}, **rows}, "memory policy")
     return ("steady" if name in rows else name), changes
 
 

@@ -4,6 +4,7 @@ Every program is compiled once and serves every block. Nothing here knows prompt
 """
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -57,6 +58,7 @@ class Engine:
         self.device = device or jax.local_devices()[0]
         self._load = load
         self._networks: dict[str, nnx.Module] = {}
+        self._loading = threading.Lock()  # engines of several devices load from one
         latents = (settings.frames, *self.latent_size, model.dit.channels)
         self.programs = {  # none of them refers to this object, so that it is freed as soon as nobody uses it
             "encode": Program(lambda encoder, ids, mask: encoder(ids, mask)),
@@ -78,9 +80,10 @@ class Engine:
 
     def network(self, name: str) -> nnx.Module:
         """The network of this name, loaded at the first call."""
-        if name not in self._networks:
-            self._networks[name] = jax.device_put(self._load(name), self.device)
-        return self._networks[name]
+        with self._loading:
+            if name not in self._networks:
+                self._networks[name] = jax.device_put(self._load(name), self.device)
+            return self._networks[name]
 
     def release(self, name: str) -> None:
         """Frees a network's memory; it is loaded again when it is needed again."""

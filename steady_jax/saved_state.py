@@ -4,11 +4,12 @@ FOLDER/00000003/arrays/      orbax item
 FOLDER/00000003/state.json   what the arrays belong to, written last
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,19 @@ class SavedState:
     shapes: Mapping[str, jax.ShapeDtypeStruct]  # of its arrays, by path
 
     def read(self, prefix: str, device: jax.Device) -> dict[str, jax.Array]:
-        """The arrays whose path starts with `prefix`, by the rest of their path, straight onto a device."""
+        """The arrays whose path starts with `prefix`, by the rest of their path, straight onto a device.
+
+        Raises:
+            ValueError: they cannot be read.
+        """
         sharding = jax.sharding.SingleDeviceSharding(device)
         wanted = {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
             for path, leaf in self.shapes.items()
             if path.startswith(prefix)
         }
-        arrays = orbax_item.read(self.path / ARRAYS, wanted) if wanted else {}
+        with _named(self.path):
+            arrays = orbax_item.read(self.path / ARRAYS, wanted) if wanted else {}
         return {path.removeprefix(prefix): array for path, array in arrays.items()}
 
 
@@ -61,6 +67,7 @@ def save(folder: str | Path, record: Mapping[str, Any], arrays: Iterable[tuple[s
         (draft / RECORD).write_text(json.dumps({"format": FORMAT, **record}, indent=1), encoding="utf-8")
         _to_disk(draft)
         draft.rename(final)
+        _sync(folder)
     except Exception as error:  # the array store has error types of its own for a disk that refuses
         shutil.rmtree(draft, ignore_errors=True)
         kept = f"the state in {older[-1]} is still there" if older else "there was none before it"
@@ -74,20 +81,22 @@ def latest(folder: str | Path) -> SavedState | None:
     """The newest whole state of a folder; None if there is none.
 
     Raises:
-        ValueError: its description is damaged, or of another version.
+        ValueError: it is damaged, or of another version.
     """
     states = _states(Path(folder))
     if not states:
         return None
-    file = states[-1] / RECORD
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+    path = states[-1]
+    with _named(path):
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         version = record.pop("format")
-    except (ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}); remove {states[-1]} and start the video anew") from error
     if version != FORMAT:
-        raise ValueError(f"{file} has format {version!r}, this version reads format {FORMAT}; start the video anew")
-    return SavedState(states[-1], record, orbax_item.shapes(states[-1] / ARRAYS))
+        raise ValueError(f"{path} has format {version!r}, this version reads format {FORMAT}; start the video anew")
+    with _named(path):
+        shapes = orbax_item.shapes(path / ARRAYS)
+        if not shapes:  # what orbax says of damaged descriptions
+            raise ValueError("no array is described")
+    return SavedState(path, record, shapes)
 
 
 def remove(folder: str | Path) -> None:
@@ -104,6 +113,18 @@ def differences(stored: Any, now: Any, name: str = "") -> list[str]:
     return [] if stored == now else [f"{name}: {stored} -> {now}"]
 
 
+@contextlib.contextmanager
+def _named(state: Path) -> Iterator[None]:
+    """Whatever keeps a state from being read becomes an error that names the state."""
+    try:
+        yield
+    except Exception as error:  # the array store has error types of its own
+        raise ValueError(
+            f"the state {state} cannot be read ({type(error).__name__}: {_first_line(error)}); "
+            "if it is damaged, remove it and start the video anew"
+        ) from error
+
+
 def _states(folder: Path) -> list[Path]:
     """Whole states, oldest first."""
     if not folder.is_dir():
@@ -117,10 +138,17 @@ def _number(path: Path) -> int:
 
 def _to_disk(folder: Path) -> None:
     """Waits until everything in a folder has reached the disk, or a new name could outlive its content."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Waits until the content of a file, or the names in a folder, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _first_line(error: Exception) -> str:

@@ -94,7 +94,7 @@ class Session:
         self._scenes = scenes if start is None else _after(start, scenes)
         self._scene = self._scenes[0]
         self._block = self._made = 0  # blocks and pixel frames made, or in work
-        self._live: Live | None = None  # None before the first block
+        self.live: Live | None = None  # what the device holds; None before the first block
         self._waiting: list[Pixels] | Frames | None = None  # frames in work, or made and not yet handed out
         self._given: Iterator[Float[np.ndarray, "1 h w c"]] | None = None  # latent frames of `start` from here on
         self._latents: list[HostLatents | Latents] | None = [] if keep_latents else None
@@ -166,7 +166,7 @@ class Session:
             ValueError: compact without `keep_latents`, or nothing was made yet.
             OSError: it cannot be written; the state before it is still there.
         """
-        if self._live is None:
+        if self.live is None:
             raise ValueError("there is nothing to save before the first block is made")
         if compact and self._latents is None:
             raise ValueError("a compact state needs all latents; open the session with keep_latents=True")
@@ -243,9 +243,9 @@ class Session:
                 raise ValueError(f"the state {state.path} holds no latents; go on without keep_latents")
             self._latents = np.split(stored[0], self._block, axis=1)
         if record["compact"]:
-            self._live = self._rebuilt(np.split(stored[0], self._block, axis=1))
+            self.live = self._rebuilt(np.split(stored[0], self._block, axis=1))
         else:
-            self._live = parameters.filled(Live(*engine.abstract_state()), state.read(LIVE, engine.device))
+            self.live = parameters.filled(Live(*engine.abstract_state()), state.read(LIVE, engine.device))
         self._prompt = engine.encode_prompt(self._scene.embeddings)
 
     def _rebuilt(self, blocks: Sequence[HostLatents]) -> Live:
@@ -274,19 +274,19 @@ class Session:
     def _next_block(self) -> list[Pixels]:
         """Queues one block; its pixel frames."""
         engine = self._engine
-        if self._live is None:
-            self._live = Live(engine.empty_memory(), None)
+        if self.live is None:
+            self.live = Live(engine.empty_memory(), None)
         if self._block in self._scenes:
             self._scene = self._scenes[self._block]
             self._prompt = engine.encode_prompt(self._scene.embeddings)
-        change, memory = self._change(self._block), self._live.memory
+        change, memory = self._change(self._block), self.live.memory
         if self._start and self._block < self._start.blocks:
             latents = self._next_given()
             memory = engine.store_block(memory, self._prompt, latents, change)
         else:
             memory, latents = engine.make_block(memory, self._prompt, np.array(self.seeds, np.uint32), change)
-        pixels, cache = engine.decode(latents, self._live.cache)
-        self._live = Live(memory, cache)
+        pixels, cache = engine.decode(latents, self.live.cache)
+        self.live = Live(memory, cache)
         if self._latents is not None:
             self._latents[-1:] = [np.asarray(block) for block in self._latents[-1:]]  # done by now; off the device
             self._latents.append(latents)
@@ -322,7 +322,7 @@ class Session:
         if self._latents is not None:
             yield LATENTS, np.concatenate([np.asarray(latents) for latents in self._latents], axis=1)
         if not compact:
-            for path, leaf in parameters.named(self._live).items():
+            for path, leaf in parameters.named(self.live).items():
                 yield f"{LIVE}{path}", np.asarray(leaf)
 
 

@@ -2,8 +2,8 @@
 
 A policy decides, once per block: what leaves before the block (`make_room`), where the block stands and how everything
 is rotated (`read`). After the refresh call wrote the block's keys and values, `commit` counts them. Where a new scene
-begins, `begin_scene` says beforehand what that does to the memory. To add a policy, write a frozen dataclass of settings
-with these functions in a file of its own, and name it in `steady_jax.config.POLICIES`.
+begins, `begin_scene` says beforehand what that does to the memory. To add a policy, write a frozen dataclass of
+settings with these functions in a file of its own, and name it in `steady_jax.config.POLICIES`.
 """
 
 import dataclasses
@@ -200,7 +200,10 @@ def check_window(window: int, sink: int, frames: int) -> None:
 def check_sink(window: int, sink: int, fewest: int = 0) -> None:
     """Raises ValueError if the sink has fewer slots than `fewest`, or leaves no slot of the window free."""
     if not fewest <= sink < window:
-        raise ValueError(f"{fewest} <= sink < window must hold, got sink {sink} and window {window}")
+        raise ValueError(
+            f"{fewest} <= sink < window must hold, got sink {sink} and window {window}; "
+            "change memory.sink or memory.window"
+        )
 
 
 def check_alpha(alpha: float) -> None:

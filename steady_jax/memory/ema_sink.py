@@ -1,6 +1,6 @@
 """Reward-Forcing: an EMA-Sink. The first slots average what leaves the window, each with one frame of every block.
 
-Keys are stored unrotated and stand at their slots when read. So every eviction must hold exactly as many frames as there
+Keys are stored unrotated and stand at their slots when read. Every eviction must hold exactly as many frames as there
 are sink slots; other counts, which the published system answers by overwriting the average, are refused.
 """
 

@@ -26,7 +26,7 @@ class InfinityRope:
 
     def __post_init__(self) -> None:
         base.check_sink(self.window, self.sink, fewest=1)
-        relative.check_settings(self.query_position, self.flush_source, self.flush_keep, self.cut_position, self.window)
+        relative.check_settings(self.query_position, self.flush_source, self.flush_keep)
 
     def check(self, frames: int, blocks: int | None) -> None:
         """See base.MemoryPolicy."""
@@ -39,7 +39,7 @@ class InfinityRope:
         """See base.MemoryPolicy."""
         if flush:
             relative.check_flush(self.window, self.flush_keep, frames)
-        return relative.begin_scene(flush, self.scene_flush, cut)
+        return relative.begin_scene(flush, self.scene_flush, cut, self.cut_position, self.window)
 
     def make_room(self, memory: KVMemory, frames: int, change: SceneChange) -> tuple[KVMemory, Int[Array, ""]]:
         """See base.MemoryPolicy."""

@@ -1,8 +1,8 @@
 """What the policies with block-relative rotation share: positions by slot, an anchor, flushes and scene cuts.
 
-Keys are stored unrotated, and when read, a key's temporal position is its slot. So positions never grow with the length
-of the video. Sources: Infinity-RoPE and Steady-Forcing (arXiv 2606.14732), sections on block-relative RoPE, flushing and
-RoPE cut.
+Keys are stored unrotated, and when read, a key's temporal position is its slot. So positions never grow with the
+length of the video. Sources: Infinity-RoPE and Steady-Forcing (arXiv 2606.14732), sections on block-relative RoPE,
+flushing and RoPE cut.
 """
 
 import dataclasses
@@ -79,12 +79,21 @@ def flushed(memory: KVMemory, window: int, keep: int, source: str, when: Bool[Ar
     return dataclasses.replace(memory, filled=jnp.where(when, filled, memory.filled))
 
 
-def begin_scene(flush: bool | None, by_default: bool, cut: bool) -> SceneChange:
-    """A change of scene by what was asked for, or by what the policy does."""
+def begin_scene(flush: bool | None, by_default: bool, cut: bool, position: int, window: int) -> SceneChange:
+    """A change of scene by what was asked for, or by what the policy does.
+
+    Raises:
+        ValueError: a cut to a position that slots of the window have as well.
+    """
+    if cut and position < window:
+        raise ValueError(
+            f"a cut must lie beyond all positions of the window (0..{window - 1}), got cut_position {position}; "
+            f"set memory.cut_position to {window} or more"
+        )
     return SceneChange(flush=jnp.asarray(by_default if flush is None else flush), cut=jnp.asarray(cut))
 
 
-def check_settings(query_position: str, flush_source: str, flush_keep: int, cut_position: int, window: int) -> None:
+def check_settings(query_position: str, flush_source: str, flush_keep: int) -> None:
     """Raises ValueError for settings that no block length fits."""
     if flush_source not in FLUSH_SOURCES:
         raise ValueError(f"flush_source must be one of {FLUSH_SOURCES}, got {flush_source!r}")
@@ -92,10 +101,6 @@ def check_settings(query_position: str, flush_source: str, flush_keep: int, cut_
         raise ValueError(f"query_position must be one of {QUERY_POSITIONS}, got {query_position!r}")
     if flush_keep < 1:
         raise ValueError(f"flush_keep must be at least 1 (the first slot stays), got {flush_keep}")
-    if cut_position < window:
-        raise ValueError(
-            f"a cut must lie beyond all positions of the window (0..{window - 1}), got cut_position {cut_position}"
-        )
 
 
 def check_flush(window: int, keep: int, frames: int) -> None:
@@ -103,6 +108,6 @@ def check_flush(window: int, keep: int, frames: int) -> None:
     if window < keep + frames:
         raise ValueError(
             f"the window must hold what a flush keeps and a block, got window {window} < flush_keep {keep} + {frames} "
-            "frames per block; raise memory.window, lower memory.flush_keep or switch flushing off (memory.flush and "
-            "memory.scene_flush)"
+            "frames per block; raise memory.window, lower memory.flush_keep or switch flushing off "
+            "(memory.scene_flush=False, and memory.flush=False where the policy flushes periodically)"
         )

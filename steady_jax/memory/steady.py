@@ -40,7 +40,7 @@ class Steady:
                 f"window {self.window}, anchor {self.anchor}, ema {self.ema}"
             )
         base.check_alpha(self.alpha)
-        relative.check_settings(self.query_position, self.flush_source, self.flush_keep, self.cut_position, self.window)
+        relative.check_settings(self.query_position, self.flush_source, self.flush_keep)
         if self.flush_period < 1 or self.flush_warmup < 0:
             raise ValueError(
                 "flush_period must be at least 1 and flush_warmup at least 0, "
@@ -64,7 +64,7 @@ class Steady:
         """See base.MemoryPolicy."""
         if flush:
             self._check_flush(frames)
-        return relative.begin_scene(flush, self.scene_flush, cut)
+        return relative.begin_scene(flush, self.scene_flush, cut, self.cut_position, self.window)
 
     def make_room(self, memory: KVMemory, frames: int, change: SceneChange) -> tuple[KVMemory, Int[Array, ""]]:
         """See base.MemoryPolicy."""

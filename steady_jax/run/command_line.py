@@ -55,12 +55,12 @@ def parse(argv: Sequence[str]) -> ConfigDict:
     Raises:
         UsageError: no config file, an unknown key (with the known ones), or a value of the wrong kind.
     """
-    file = _config_file(argv)
-    argv = [_spelt_out(word, _defaults(file)) for word in argv]
+    defaults = _defaults(_config_file(argv))
+    argv = [_spelt_out(word, defaults) for word in argv]
     try:
         config, rest = _read(argv)
     except (AttributeError, KeyError):  # a key that the locked config does not have
-        known = [key for key, _ in _flat(_defaults(file))]
+        known = [key for key, _ in _flat(defaults)]
         unknown = [key for key in _given_keys(argv) if key not in known]
         raise UsageError(f"unknown config key {', '.join(unknown)}; known keys are {', '.join(known)}") from None
     if rest:

@@ -113,6 +113,7 @@ def work_off(
     def until_done(make: Callable[[], Worker], ending: Interrupt) -> None:
         worker = make()
         while not waiting.empty():
+            ending.check()
             try:
                 job = waiting.get_nowait()
             except queue.Empty:
@@ -141,7 +142,8 @@ def work_off(
     except KeyboardInterrupt:
         ending.asked = True
         for thread in threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         raise
     if failures:
         raise failures[0]

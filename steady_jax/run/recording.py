@@ -24,6 +24,8 @@ LAST_FRAMES = "last_frames"  # in a state: of each video, the frame that its fil
 class Resumable(typing.Protocol):
     """What `record` needs of a session."""
 
+    finished: bool  # no block is left
+
     def __iter__(self) -> Iterator[np.ndarray]:
         """Blocks uint8 [videos f h w 3]."""
         ...
@@ -59,6 +61,7 @@ class Video:
 class Recorded:
     """How far a video was when a state was saved."""
 
+    name: str  # of its file
     frames: int
     digest: str
     seconds: float  # that it had taken
@@ -110,6 +113,8 @@ class Recording:
 
     def add(self, frames: np.ndarray) -> None:
         """Takes the next block, uint8 [f h w 3]."""
+        if not self.frames:
+            self._describe("running")  # before the first frames: files that do not say what made them are left alone
         block = np.concatenate([self.last_frame[None], frames]) if self._missing else frames
         self._missing = False
         self._writer.write(block)
@@ -159,49 +164,53 @@ def record(
     after Ctrl-C) a state is saved from which a restart goes on.
 
     Args:
-        states: folder of the states; None: none are saved. It is removed when the videos are complete.
+        states: folder of the states; None: none are saved. The caller removes it when the videos are complete.
         save_every: seconds between states; 0: only when it is interrupted.
         compact: see `Session.save`.
-        interrupt: how the person at the terminal ends it. From the first block on it acts between two blocks.
+        interrupt: how the person at the terminal ends it. Once the first block is made it acts between two blocks.
         say: takes what the person at the terminal should know.
     Returns: the timings of each video, see `Recording.close`.
     Raises: what the session or the disk raises, KeyboardInterrupt included.
     """
     interrupt = interrupt or Interrupt()
-    blocks, complete, between_blocks, saved_at = iter(session), False, False, clock()
+    blocks, complete, resumable, saved_at = iter(session), False, False, clock()
+    timings = []
 
     def save() -> None:
         for recording in recordings:
             recording.sync()
-        described = [{"frames": one.frames, "digest": one.digest, "seconds": one.seconds} for one in recordings]
+        described = [
+            {"name": one.video.path.name, "frames": one.frames, "digest": one.digest, "seconds": one.seconds}
+            for one in recordings
+        ]
         last = {LAST_FRAMES: np.stack([one.last_frame for one in recordings])}
         session.save(states, compact=compact, record={"recordings": described}, extra=last)
 
     progress.stage("compiling and making the first block")
-    try:
-        while True:
-            # until the first block there is nothing to lose, and compiling takes long
-            with interrupt.held() if between_blocks else contextlib.nullcontext():
-                frames = next(blocks, None)
-                between_blocks = False
-                if frames is None:
-                    complete = True
-                    break
+    frames = next(blocks, None)  # not held: there is nothing to lose yet, and compiling takes long
+    with interrupt.held():
+        try:
+            while frames is not None:
                 for recording, own in zip(recordings, frames, strict=False):  # a batch may be filled up
                     recording.add(own)
                 progress.add(frames.shape[1] * len(recordings))
-                between_blocks = True
-                if states and save_every and clock() - saved_at >= save_every:
-                    _attempt(save, say)
-                    saved_at = clock()
-            interrupt.check()
-    finally:
-        # on a full disk the first error is the one to tell
-        with contextlib.nullcontext() if complete else contextlib.suppress(OSError):
-            if states and between_blocks and not complete and _attempt(save, say):
+                if not session.finished:  # or nothing would be left to go on with
+                    resumable = True
+                    if states and save_every and clock() - saved_at >= save_every:
+                        _attempt(save, say)
+                        saved_at = clock()
+                    interrupt.check()
+                    resumable = False
+                frames = next(blocks, None)
+            complete = True
+        finally:
+            if states and resumable and _attempt(save, say):
                 seconds = recordings[0].frames / recordings[0].video.fps
                 say(f"the state at {seconds:.1f} s is saved in {states}; --resume goes on from there")
-            timings = [recording.close(complete=complete) for recording in recordings]
+            for recording in recordings:
+                # on a full disk the first error is the one to tell
+                with contextlib.nullcontext() if complete else contextlib.suppress(OSError):
+                    timings.append(recording.close(complete=complete))
     return timings
 
 
@@ -216,6 +225,20 @@ def recorded(record: Mapping[str, Any], last_frames: np.ndarray) -> list[Recorde
         Recorded(last_frame=np.asarray(frame), **described)
         for described, frame in zip(record["recordings"], last_frames, strict=True)
     ]
+
+
+def check_videos(record: Mapping[str, Any], videos: Sequence[Video]) -> None:
+    """Raises ValueError if a state is of other videos than these, in this order.
+
+    Args:
+        record: as `record` gave it to `Session.save`.
+    """
+    held, wanted = [one["name"] for one in record["recordings"]], [video.path.name for video in videos]
+    if held != wanted:
+        raise ValueError(
+            f"videos that were made in step go on in step: the state holds {', '.join(held)}, got {', '.join(wanted)}; "
+            "ask for the same prompts as before, or start anew"
+        )
 
 
 def _attempt(save: Callable[[], None], say: Callable[[str], None]) -> bool:

@@ -30,13 +30,11 @@ from steady_jax.shapes import UNROTATED
 CONFIG = DiTConfig(
     width=48, ffn_width=64, heads=2, layers=2, text_width=32, text_length=8, frequency_width=16, dtype="float32"
 )
-# windows that fill, evict and flush within a few blocks; a policy that is not here is taken as published
-SMALL = {
-    "self_forcing": {"window": 9, "sink": 1, "rolling": True},
-    "v_sink": {"window": 9},
-    "infinity_rope": {"window": 9},
-    "ema_sink": {"window": 9, "alpha": 0.9},
-    "steady": {"window": 9, "alpha": 0.9, "flush_period": 4, "flush_warmup": 4},
+SMALL = {"window": 9}  # fills, evicts and flushes within a few blocks
+ALSO = {
+    "self_forcing": {"sink": 1, "rolling": True},
+    "ema_sink": {"alpha": 0.9},
+    "steady": {"alpha": 0.9, "flush_period": 4, "flush_warmup": 4},
 }
 CALLS = FewSteps((1000, 500))
 FRAMES, SHAPE = 3, (3, 4, 4, CONFIG.channels)  # of a block
@@ -65,7 +63,7 @@ def make_all(name, dit, memory, prompt, seeds, parts=PARTS):
 
 
 def settings_of(name):
-    policy = POLICIES[name](**SMALL.get(name, {}))
+    policy = POLICIES[name](**SMALL, **ALSO.get(name, {}))
     policy.check(FRAMES, BLOCKS * len(PARTS))
     return BlockSettings(policy, CALLS, FRAMES)
 
@@ -177,16 +175,19 @@ def test_positions_are_those_of_the_slots_or_of_the_video(name, made):
 
 @every_policy
 def test_an_item_alone_and_without_jit_is_what_it_was_in_the_batch(name, given, made):
-    item, blocks = slice(1, 2), 2  # one that flushes, one that evicts
+    """Block by block, where a scene begins with a cut; the second block evicts."""
+    item, settings = slice(1, 2), settings_of(name)
     dit, prompt, seeds = given
+    prompt = dataclasses.replace(prompt, k=prompt.k[:, item], v=prompt.v[:, item])
     memory, _ = made(name)["flush"]
     memory = dataclasses.replace(memory, k=memory.k[:, item], v=memory.v[:, item])
-    prompt = dataclasses.replace(prompt, k=prompt.k[:, item], v=prompt.v[:, item])
-    noise, change = block_noise(seeds[item], len(CALLS.steps), SHAPE), change_of(name, "cut")
+    noise, alone = block_noise(seeds[item], len(CALLS.steps), SHAPE), []
     with jax.disable_jit():
-        _, latents = rollout(dit, settings_of(name), memory, prompt, noise, blocks, change)
+        for change in (change_of(name, "cut"), same_scene()):
+            memory, x0 = block.generate_block(dit, settings, memory, prompt, noise(memory.block), change)
+            alone.append(x0)
     in_batch = made(name)["cut"][1]
-    np.testing.assert_allclose(latents, in_batch[item, : blocks * FRAMES], atol=1e-5, rtol=0)
+    assert_close(jnp.concatenate(alone, axis=1), in_batch[item, : 2 * FRAMES])
     assert np.abs(in_batch[0] - in_batch[1]).max() > 0.1
 
 

@@ -37,7 +37,7 @@ CASES = {
     "v_sink, no sink": (VSink(6, 0), 3, {}, 6),
     "infinity_rope": (InfinityRope(), 3, {}, 8),
     "infinity_rope, scenes": (InfinityRope(), 3, {3: Scene(), 5: CUT, 7: Scene(flush=False)}, 9),
-    "infinity_rope, no multiple": (InfinityRope(11, 2), 4, {2: Scene(), 5: CUT}, 9),
+    "infinity_rope, no multiple": (InfinityRope(11, 2), 4, {4: Scene(), 6: CUT}, 9),
     "infinity_rope, scene in the warm-up": (InfinityRope(12), 3, {2: Scene(), 3: CUT}, 9),
     "infinity_rope, few frames": (InfinityRope(), 1, {2: Scene(), 5: Scene()}, 8),
     "infinity_rope, few frames, filled": (InfinityRope(flush_source="filled"), 1, {2: Scene(), 5: Scene()}, 8),

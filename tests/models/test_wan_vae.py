@@ -286,6 +286,8 @@ def test_encode_refuses_what_it_would_have_to_cut(shape, message):
     vae = parameters.abstract(WanVAE, VAEConfig(width=2))
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(WanVAE.encode, vae, jax.ShapeDtypeStruct(shape, jnp.float32))
+    with pytest.raises(ValueError, match=message):
+        vae.config.check_clip(*shape[1:4])
 
 
 @pytest.mark.parametrize(
