@@ -86,7 +86,7 @@ def make(
             session = pipeline.restore(job.states, encode=encode, start=start, keep_latents=config.compact_states)
             last_frames = np.asarray(job.state.read("extra/", pipeline.engine.device)[LAST_FRAMES])
         before = recorded(job.state.record["caller"], last_frames)
-        progress.add(sum(one.frames for one in before))
+        progress.add(sum(one.frames for one in before), were_there=True)
     recordings = []
     for request, after in zip(requests, before, strict=True):
         where = f", from {after.frames / FRAMES_PER_SECOND:.1f} s on" if after else ""

@@ -186,7 +186,9 @@ def test_a_damaged_description_is_refused(tmp_path, text):
     (path / "state.json").unlink()
     if text is not None:
         (path / "state.json").write_text(text)
-    with pytest.raises(ValueError, match=r"the state .*/00000000 cannot be read \(.*remove it and start the video anew"):
+    with pytest.raises(
+        ValueError, match=r"the state .*/00000000 cannot be read \(.*remove it and start the video anew"
+    ):
         latest(tmp_path)
 
 
@@ -215,7 +217,12 @@ def test_a_state_of_another_version_is_refused(tmp_path):
 
 
 def test_differences_name_every_value_by_its_path():
-    stored = {"weights": "a", "memory": {"alpha": 0.9, "deep": {"sink": 3, "old": 1}}, "steps": [1, 2], "same": {"x": 1}}
+    stored = {
+        "weights": "a",
+        "memory": {"alpha": 0.9, "deep": {"sink": 3, "old": 1}},
+        "steps": [1, 2],
+        "same": {"x": 1},
+    }
     now = {"weights": "a", "memory": {"alpha": 0.5, "deep": {"sink": 3, "new": 2}}, "steps": [1, 3], "same": {"x": 1}}
     assert differences(stored, now) == [
         "memory.alpha: 0.9 -> 0.5",

@@ -32,7 +32,7 @@ def run(main: Callable[[ConfigDict, Interrupt], None], description: str) -> None
         main: takes the config, and what to ask between stages of work if the process was told to end.
         description: shown by --help, before the keys of the config file that is named.
     """
-    logging.set_verbosity(logging.WARNING)  # orbax reports every array otherwise
+    logging.set_verbosity(logging.FATAL)  # orbax reports every array, and errors with a trace from each thread
     interrupt = Interrupt()
     interrupt.listen()
     try:

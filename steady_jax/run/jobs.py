@@ -75,7 +75,7 @@ def planned(
             jobs.append(Job(tuple(group)))
         elif problems := [problem for request in there if (problem := _other_settings(request))]:
             in_the_way += problems
-        elif len(there) == len(group) and all(_status(request) == "complete" for request in group):
+        elif all(_is_finished(request) for request in group):
             for request in group:
                 say(f"{request.video.path} is there already, made with the same settings")
         elif not resume:
@@ -125,32 +125,40 @@ def work_off(
         return
     ending, failures = Interrupt(), []
 
-    def watched(make: Callable[[], Worker]) -> None:
+    def watched(make: Callable[[], Worker], ended: threading.Event) -> None:
         try:
             until_done(make, ending)
         except BaseException as error:  # told in the main thread
             failures.append(error)
             ending.asked = True
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=watched, args=[make]) for make in workers[: len(jobs)]]
+    ends = [threading.Event() for _ in workers[: len(jobs)]]
+    threads = [threading.Thread(target=watched, args=pair) for pair in zip(workers, ends, strict=False)]
     try:
         for thread in threads:
             thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(timeout=0.2)  # in pieces, so that signals are heard
+        for ended in ends:
+            _wait(ended)
     except KeyboardInterrupt:
         ending.asked = True
-        for thread in threads:
-            if thread.is_alive():
-                thread.join()
+        for thread, ended in zip(threads, ends, strict=True):
+            if thread.ident is not None:  # it was started
+                _wait(ended)
         raise
     if failures:
         raise failures[0]
 
 
-def _status(request: Request) -> str | None:
-    return _settings(request).get("status")
+def _wait(ended: threading.Event) -> None:
+    """Waits for a thread and hears signals. Thread.join takes a thread for dead if a signal came while it waited."""
+    while not ended.wait(timeout=0.2):  # in pieces: a signal just before a wait does not end it
+        pass
+
+
+def _is_finished(request: Request) -> bool:
+    return request.video.path.exists() and _settings(request).get("status") == "complete"
 
 
 def _other_settings(request: Request) -> str | None:

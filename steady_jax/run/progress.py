@@ -55,9 +55,11 @@ class Progress:
             self._marks.append((self._clock(), frames_done))
             self._show(progress_text(frames_done, self._total, speed(self._marks)), now=False)
 
-    def add(self, frames: int) -> None:
-        """Shows that so many more frames are done."""
+    def add(self, frames: int, *, were_there: bool = False) -> None:
+        """Shows that so many more frames are done; those that were there already say nothing of the speed."""
         with self._lock:
+            if were_there:
+                self._marks.clear()
             self.update(self._done + frames)
 
     def say(self, text: str) -> None:

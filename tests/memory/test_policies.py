@@ -276,7 +276,7 @@ REFUSED = [
     (lambda: Steady(window=10, flush=False).check(6, None), "window 10 < flush_keep 6"),
     (lambda: Steady(window=10, scene_flush=False).check(6, None), "window 10 < flush_keep 6"),
     (lambda: Steady(window=10, scene_flush=False).begin_scene(6, True, False), "window 10 < flush_keep 6"),
-    (lambda: InfinityRope(window=5).check(3, None), "window 5 < flush_keep 3 \\+ 3 .* memory.scene_flush"),
+    (lambda: InfinityRope(window=5).check(3, None), "window 5 < flush_keep 3 \\+ 3 .*memory.scene_flush"),
     (lambda: InfinityRope(window=5, scene_flush=False).begin_scene(3, True, True), "window 5 < flush_keep 3"),
     # evictions that do not fit the averaging slots
     (lambda: Steady().check(1, None), "each of 2 averaging slots .* can be as small as 1"),
@@ -311,8 +311,14 @@ REFUSED += [
         ({"flush_source": "all"}, "got 'all'"),
         ({"query_position": "ahead"}, "got 'ahead'"),
         ({"flush_keep": 0}, "flush_keep must be at least 1 .* got 0"),
-        ({"window": 18, "cut_position": 17}, "beyond all positions of the window \\(0..17\\), got cut_position 17"),
     ]
+]
+REFUSED += [
+    (
+        lambda policy=policy: policy(window=18, cut_position=17).begin_scene(3, None, True),
+        "beyond all positions of the window \\(0..17\\), got cut_position 17; set memory.cut_position to 18",
+    )
+    for policy in (InfinityRope, Steady)
 ]
 
 

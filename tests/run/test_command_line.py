@@ -1,9 +1,14 @@
+import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from steady_jax.run import command_line
 from steady_jax.run.command_line import UsageError, help_text, parse, usage_errors
+from steady_jax.run.interrupt import ENDINGS
 
 CONFIG = """
 from ml_collections import ConfigDict, config_dict
@@ -17,6 +22,8 @@ def get_config(flavour="plain"):
     config.name = config_dict.placeholder(str)
     config.flavour = flavour
     config.steps = (1000, 500)
+    config.resume = False
+    config.shown = True
     config.memory = ConfigDict({"alpha": 0.99, "flush": True})
     return config
 """
@@ -41,6 +48,14 @@ def test_defaults_and_overrides(config_file):
     assert isinstance(config.seconds, float)
 
 
+def test_what_is_true_or_false_is_a_word_of_its_own(config_file):
+    assert (read(config_file).resume, read(config_file).shown) == (False, True)
+    config = read(config_file, "--resume", "--config.seed=3", "--shown")
+    assert (config.resume, config.shown, config.seed) == (True, True, 3)
+    assert read(config_file, "--resume", "--config.resume=False").resume is False  # the last one counts
+    assert read(config_file, "--config.resume=True").resume is True
+
+
 def test_fractions_are_taken_where_a_number_can_have_one(config_file):
     assert read(config_file, "--config.seconds=7.5").seconds == 7.5
 
@@ -54,13 +69,18 @@ def test_the_argument_of_a_config_file(config_file):
     [
         (
             ["--config.secnds=3"],
-            "unknown config key secnds; known keys are flavour, memory.alpha, memory.flush, name, se",
+            "unknown config key secnds; known keys are flavour, memory.alpha, memory.flush, name, resume, s",
         ),
         (["--config.memory.beta=3"], "unknown config key memory.beta; known"),
         (["--config.seed=7.5"], "invalid literal for int"),
         (["--config.seconds=soon"], "could not convert string to float"),
         (["--confg.seed=7"], "Unknown command line flag 'confg.seed'"),
         (["surplus"], "unknown argument 'surplus'"),
+        (["resume"], "unknown argument 'resume'"),
+        (["--resum"], "Unknown command line flag 'resum'"),
+        (["--seed"], "Unknown command line flag 'seed'"),  # a number
+        (["--memory"], "Unknown command line flag 'memory'"),
+        (["--flush"], "Unknown command line flag 'flush'"),  # that is memory.flush
     ],
 )
 def test_mistakes_are_one_line(config_file, words, message):
@@ -111,8 +131,8 @@ def test_run_ends_with_a_status(config_file, monkeypatch, capsys, error, status,
     monkeypatch.setattr(command_line.Interrupt, "listen", lambda _: None)
     monkeypatch.setattr(command_line.os, "_exit", sys.exit)  # or the test run would end too
 
-    def main(config, check):
-        check()
+    def main(config, interrupt):
+        interrupt.check()
         assert config.seed == 0
         raise error
 
@@ -120,3 +140,43 @@ def test_run_ends_with_a_status(config_file, monkeypatch, capsys, error, status,
         command_line.run(main, "")
     assert ended.value.code == status
     assert capsys.readouterr().err == said
+
+
+def test_run_listens_before_it_begins(config_file, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sample.py", f"--config={config_file}"])
+    monkeypatch.setattr(command_line.os, "_exit", sys.exit)
+    before = {ending: signal.getsignal(ending) for ending in ENDINGS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    asked = []
+
+    def main(config, interrupt):
+        with interrupt.held():
+            os.kill(os.getpid(), signal.SIGINT)
+        asked.append(interrupt.asked)
+        interrupt.check()
+
+    try:
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(main, "")
+    finally:
+        for ending, handler in before.items():
+            signal.signal(ending, handler)
+    assert asked == [True]
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_what_libraries_log_does_not_bury_the_line_that_counts(config_file):
+    code = """
+from absl import logging
+from steady_jax.run import command_line
+
+def main(config, interrupt):
+    logging.error("every thread of the array store says with a trace that the disk is full")
+    raise command_line.UsageError("the disk is full")
+
+command_line.run(main, "")
+"""
+    command = [sys.executable, "-c", code, f"--config={config_file}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: the disk is full\n")

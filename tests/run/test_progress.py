@@ -5,6 +5,7 @@ import pty
 import select
 import struct
 import termios
+import threading
 
 import pytest
 
@@ -128,6 +129,84 @@ def test_a_terminal_gets_one_line_that_is_rewritten_and_never_wraps(terminal):
         "\rframes 36/160\x1b[K"
         "\rframes 48/160  6.0 FPS  time \x1b[K"  # 29 of 30 columns
         "\n"
+    )
+
+
+def test_frames_are_added_up_whoever_made_them():
+    clock, log = Clock(), Log()
+    with Progress(100, stream=log, clock=clock) as progress:
+        progress.add(12)
+        clock.seconds += 2
+        progress.add(8)
+        clock.seconds += 10
+        progress.update(50)
+        progress.add(1)
+    assert log.lines == [
+        "frames 12/100",
+        "frames 50/100  3.2 FPS  time left 0:16",
+        "frames 51/100  3.2 FPS  time left 0:15",
+    ]
+
+
+def test_frames_that_were_there_already_do_not_count_as_speed():
+    clock, log = Clock(), Log()
+    with Progress(100, stream=log, clock=clock) as progress:
+        progress.update(2)
+        for _ in range(2):  # two videos go on, one right after the other
+            clock.seconds += 10
+            progress.add(30, were_there=True)
+        clock.seconds += 10
+        progress.add(10)
+    assert log.lines == ["frames 2/100", "frames 32/100", "frames 62/100", "frames 72/100  1.0 FPS  time left 0:28"]
+
+
+def test_several_threads_add_what_each_of_them_made():
+    log = Log()
+
+    def make(progress):
+        for _ in range(500):
+            progress.add(1)
+
+    with Progress(4000, stream=log) as progress:
+        threads = [threading.Thread(target=make, args=[progress]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert log.lines[-1].startswith("frames 4000/4000")
+
+
+def test_what_is_said_in_a_log_comes_after_what_happened_before():
+    clock, log = Clock(), Log()
+    with Progress(100, stream=log, clock=clock) as progress:
+        progress.say("rain.mp4  Rain")
+        progress.add(12)
+        clock.seconds += 2
+        progress.add(12)  # too soon for a line of its own
+        progress.say("note: the disk is slow")
+        progress.say("wrote rain.mp4")
+        clock.seconds += 2
+        progress.add(12)
+    assert log.lines == [
+        "rain.mp4  Rain",
+        "frames 12/100",
+        "frames 24/100  6.0 FPS  time left 0:13",
+        "note: the disk is slow",
+        "wrote rain.mp4",
+        "frames 36/100  6.0 FPS  time left 0:11",
+    ]
+
+
+def test_what_is_said_on_a_terminal_stays_above_the_line(terminal):
+    stream, sent = terminal
+    with Progress(100, stream=stream) as progress:
+        progress.say("rain.mp4")
+        assert sent() == "rain.mp4\n"
+        progress.add(12)
+        progress.say("a note that is longer than the line it stands in")
+        progress.close()
+    assert sent() == (
+        "\rframes 12/100\x1b[K\ra note that is longer than the line it stands in\x1b[K\n\rframes 12/100\x1b[K\n"
     )
 
 

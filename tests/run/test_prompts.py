@@ -10,17 +10,24 @@ def test_one_prompt_or_the_lines_of_a_file(tmp_path):
     assert read_prompts(None, str(file)) == ["Rain on a pond", "Höhle im Nebel"]
 
 
+def test_a_scene_file_is_left_to_somebody_else():
+    assert read_prompts(None, None, "nowhere.yaml") == []
+
+
 def test_what_is_no_prompt_is_refused(tmp_path):
     empty = tmp_path / "empty.txt"
     empty.write_text("\n \n")
-    for prompt, file, message in (
-        (None, None, "none is given"),
-        ("Waves", str(empty), "both are given"),
-        ("  ", None, "must not be empty, got '  '"),
-        (None, str(empty), r"empty\.txt"),
+    for prompt, file, scenes, message in (
+        (None, None, None, "--config.prompt=.*, --config.prompt_file=.* and --config.scenes=.*, got none$"),
+        ("Waves", str(empty), None, "got prompt and prompt_file$"),
+        ("Waves", None, "scenes.yaml", "got prompt and scenes$"),
+        (None, str(empty), "scenes.yaml", "got prompt_file and scenes$"),
+        ("Waves", str(empty), "scenes.yaml", "got prompt and prompt_file and scenes$"),
+        ("  ", None, None, "must not be empty, got '  '"),
+        (None, str(empty), None, r"empty\.txt"),
     ):
         with pytest.raises(ValueError, match=message):
-            read_prompts(prompt, file)
+            read_prompts(prompt, file, scenes)
     with pytest.raises(FileNotFoundError):
         read_prompts(None, str(tmp_path / "nowhere.txt"))
 

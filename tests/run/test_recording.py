@@ -28,8 +28,9 @@ def progress(log):
 
 @pytest.fixture
 def listening():
-    """An interrupt that hears the signals of this process."""
+    """An interrupt that hears the signals of this process, even where it was told to ignore them."""
     before = {ending: signal.getsignal(ending) for ending in ENDINGS}
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     interrupt = Interrupt()
     interrupt.listen()
     yield interrupt
@@ -86,9 +87,7 @@ def test_a_session_becomes_videos_with_previews_and_settings(tmp_path, log, prog
 def test_what_ends_a_block_early_leaves_a_playable_video(tmp_path, progress, error):
     (video,) = videos_of(tmp_path)
     with pytest.raises(type(error)):
-        record(
-            Waves(before=failing_before(2, error)), recordings_of(tmp_path), progress, states=tmp_path / "states"
-        )
+        record(Waves(before=failing_before(2, error)), recordings_of(tmp_path), progress, states=tmp_path / "states")
     assert len(decoded(video.path)) == 21
     assert (sidecar(video)["status"], sidecar(video)["frames"]) == ("interrupted", 21)
     assert sidecar(video)["timings"]["seconds"] > 0
@@ -124,9 +123,7 @@ def test_ctrl_c_before_the_first_block_is_made_acts_at_once_and_leaves_nothing(t
         raise AssertionError("it waited")
 
     with pytest.raises(KeyboardInterrupt):
-        record(
-            Waves(before=before), recordings_of(tmp_path), progress, states=tmp_path / "states", interrupt=listening
-        )
+        record(Waves(before=before), recordings_of(tmp_path), progress, states=tmp_path / "states", interrupt=listening)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,6 +193,30 @@ def test_none_are_saved_unasked(tmp_path, progress, states):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_an_interrupt_without_a_place_for_states_ends_a_video_all_the_same(tmp_path, progress):
+    interrupt, said, (video,) = Interrupt(), [], videos_of(tmp_path)
+    interrupt.asked = True
+    with pytest.raises(KeyboardInterrupt):
+        record(Waves(), recordings_of(tmp_path), progress, interrupt=interrupt, say=said.append)
+    assert said == []
+    assert sidecar(video)["status"] == "interrupted"
+
+
+def test_the_first_error_is_told_and_every_video_is_closed(tmp_path, progress):
+    first, second = videos_of(tmp_path, 2)
+
+    def before(block):
+        if block == 2:
+            first.files[2].unlink()
+            first.files[2].mkdir()  # so that it cannot be written when it is closed
+            raise RuntimeError("device lost")
+
+    with pytest.raises(RuntimeError, match="device lost"):
+        record(Waves(videos=2, before=before), recordings_of(tmp_path, 2), progress)
+    assert len(decoded(first.path)) == len(decoded(second.path)) == 21
+    assert sidecar(second)["status"] == "interrupted"
+
+
 def test_a_state_relies_on_frames_that_the_disk_has(tmp_path, progress, monkeypatch):
     fsync, synced = os.fsync, []
     (video, _) = videos = videos_of(tmp_path, 2)
@@ -215,18 +236,14 @@ def test_a_state_relies_on_frames_that_the_disk_has(tmp_path, progress, monkeypa
             return super().save(*folder, **described)
 
     monkeypatch.setattr(os, "fsync", watched)
-    record(
-        Watched(videos=2), recordings_of(tmp_path, 2), progress, states=tmp_path / "states", save_every=1e-9
-    )
+    record(Watched(videos=2), recordings_of(tmp_path, 2), progress, states=tmp_path / "states", save_every=1e-9)
     assert restored(tmp_path / "states")[0].block == len(BLOCKS) - 1
 
 
 def test_a_state_that_cannot_be_saved_is_no_reason_to_end_a_video(tmp_path, progress):
     said, (video,) = [], videos_of(tmp_path)
     (tmp_path / "states").write_text("not a folder")
-    record(
-        Waves(), recordings_of(tmp_path), progress, states=tmp_path / "states", save_every=1e-9, say=said.append
-    )
+    record(Waves(), recordings_of(tmp_path), progress, states=tmp_path / "states", save_every=1e-9, say=said.append)
     assert len(said) == len(BLOCKS) - 1
     assert all(line.startswith("note: the state ") and "could not be written" in line for line in said)
     assert sidecar(video)["status"] == "complete"

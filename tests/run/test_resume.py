@@ -1,4 +1,4 @@
-"""Videos that are interrupted or killed and go on: in the end nobody can tell, frame by frame, that anything happened."""
+"""Videos that are interrupted or killed and go on: in the end no frame tells that anything happened."""
 
 import io
 import itertools
@@ -174,7 +174,7 @@ def test_a_file_that_lost_frames_its_state_relies_on_is_refused(tmp_path):
     (video,) = videos_of(tmp_path)
     data = video.path.read_bytes()
     video.path.write_bytes(data[: whole_frames(video.path, 19)[1]])
-    with pytest.raises(ValueError, match="holds 19 whole frames .* fewer than the 20"):
+    with pytest.raises(ValueError, match=r"holds 19 whole frames .* fewer than the 20"):
         go_on(tmp_path)
     video.path.unlink()
     with pytest.raises(FileNotFoundError, match="does not exist"):
@@ -252,7 +252,7 @@ def test_a_video_killed_at_any_moment_goes_on(tmp_path, seed):
             assert process.stdout.readline(), "the child ended by itself"
         time.sleep(draw.uniform(0, 0.1))  # while frames are written, or a state is
         process.kill()
-        rest, _ = process.communicate()
+        process.communicate()
     assert process.returncode == -signal.SIGKILL
     session, (after,) = restored(tmp_path / "states")
     assert len(decoded(video.path, torn=True)) >= after.frames - 1
@@ -270,21 +270,24 @@ FULL_DISK = """
 limit = int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # Python itself ignores SIGXFSZ
 try:
-    film(Waves(videos=2), save_every=1e-9)
+    film(Waves([12] * 12, videos=2), save_every=1e-9)
 except OSError as error:
     print(error)
 """
 
 
-def test_a_full_disk_ends_a_video_that_goes_on_when_there_is_room(tmp_path, undisturbed):
-    with child(FULL_DISK, tmp_path, 20_000) as process:
+def test_a_full_disk_ends_a_video_that_goes_on_when_there_is_room(tmp_path):
+    with child(FULL_DISK, tmp_path, 40_000) as process:  # there is room for states, and half of the videos
         said, _ = process.communicate(timeout=60)
     assert "File too large" in said
     assert "cannot grow any more" in said
     session, (after, _) = restored(tmp_path / "states")
-    assert 0 < session.block < len(BLOCKS)
+    assert 0 < session.block < 12
     for video in videos_of(tmp_path, 2):
-        assert len(decoded(video.path)) >= after.frames
+        assert len(decoded(video.path)) >= after.frames - 1
         assert sidecar(video)["status"] == "interrupted"
     go_on(tmp_path)
-    assert_as_undisturbed(tmp_path, undisturbed, videos=2)
+    for index, video in enumerate(videos_of(tmp_path, 2)):
+        frames = decoded(video.path)
+        assert len(frames) == sidecar(video)["frames"] == 144
+        assert_shows(frames, moving(144, first=APART * index))
