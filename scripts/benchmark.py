@@ -34,6 +34,8 @@ COUNTED_BLOCKS = 5  # after the window is full
 def main(config: ConfigDict, interrupt: Interrupt) -> None:
     """Fills the window, then times blocks, decoding, and both together."""
     with usage_errors():
+        if config.batch != 1:
+            raise ValueError(f"what is timed is one video, got --config.batch={config.batch}; leave it at 1")
         pipeline = SteadyPipeline.from_config(config)
     embeddings = random_embeddings(pipeline.model.dit)
     compile_and_run(Running(pipeline.engine, embeddings, config.seed))

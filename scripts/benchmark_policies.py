@@ -83,4 +83,7 @@ def print_row(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except command_line.UsageError as error:
+        sys.exit(f"error: {error}")

@@ -23,6 +23,7 @@ from steady_jax.run import command_line
 from steady_jax.run.command_line import usage_errors
 from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.sidecar import plain, versions
+from steady_jax.scenes import FRAMES_PER_SECOND
 from steady_jax.session import Session
 
 
@@ -32,7 +33,7 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         pipeline = SteadyPipeline.from_config(config)
     embeddings, seconds = random_embeddings(pipeline.model.dit), config.seconds or 5.0
     session = pipeline.session(embeddings, endless=True, lookahead=False, keep_latents=True)
-    while session.frames < 16 * seconds:
+    while session.frames < FRAMES_PER_SECOND * seconds:
         next(session)
         interrupt.check()
     report: dict[str, Any] = {"blocks": session.block, "pixel_frames": session.frames}

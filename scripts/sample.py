@@ -25,7 +25,7 @@ from steady_jax.run.recording import LAST_FRAMES, Recording, Video, check_videos
 from steady_jax.run.sidecar import versions
 from steady_jax.scene_file import read
 from steady_jax.scenes import FRAMES_PER_SECOND, Scene, parse
-from steady_jax.session import LATENTS, Encode
+from steady_jax.session import EXTRA, LATENTS, Encode
 from steady_jax.start import Start
 
 MODELS_WITHOUT_CHECKPOINT = ("tiny",)
@@ -34,9 +34,9 @@ DEFAULT_SECONDS = 5.0  # of a prompt that says nothing of time
 
 def main(config: ConfigDict, interrupt: Interrupt) -> None:
     """Checks everything that was asked for, encodes all prompts, then makes one video after the other."""
-    with usage_errors((ValueError, OSError, RuntimeError)):
-        parallel.connect(config.coordinator, config.processes, config.process)
     with usage_errors():
+        part = parallel.part_of(config.part)
+        check_switches(config)
         asked = scenes_asked_for(config)
         check_weights(config)
         devices = devices_asked_for(config)
@@ -45,7 +45,7 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         requests = [request_of(config, pipeline, start, *one, index) for index, one in enumerate(asked)]
         for request in requests:
             check(pipeline, request, start)
-        groups = parallel.share(list(jobs.in_step(requests, config.batch)))
+        groups = parallel.share(list(jobs.in_step(requests, config.batch)), part)
         todo = jobs.planned(groups, overwrite=config.overwrite, resume=config.resume, say=say)
         check_output(config)
         for job in todo:  # what a restart needs is looked at before anything is computed
@@ -84,7 +84,7 @@ def make(
     else:
         with usage_errors():  # a damaged state
             session = pipeline.restore(job.states, encode=encode, start=start, keep_latents=config.compact_states)
-            last_frames = np.asarray(job.state.read("extra/", pipeline.engine.device)[LAST_FRAMES])
+            last_frames = job.state.read_to_host(EXTRA)[LAST_FRAMES]
         before = recorded(job.state.record["caller"], last_frames)
         progress.add(sum(one.frames for one in before), were_there=True)
     recordings = []
@@ -118,9 +118,27 @@ def scenes_asked_for(config: ConfigDict) -> list[tuple[str, tuple[Scene, ...]]]:
     """
     texts = read_prompts(config.prompt, config.prompt_file, config.scenes)
     if config.scenes is None:
-        return [(text, parse(text)) for text in texts]
+        return [(text, parsed(text, number if config.prompt_file else None)) for number, text in enumerate(texts, 1)]
     scenes = read(config.scenes)
     return [(" | ".join(scene.prompt for scene in scenes), scenes)]
+
+
+def parsed(text: str, number: int | None) -> tuple[Scene, ...]:
+    """The scenes of a prompt; mistakes in a file of prompts say which of them it is."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(str(error) if number is None else f"prompt {number} of the file: {error}") from error
+
+
+def check_switches(config: ConfigDict) -> None:
+    """Raises ValueError for settings of the run, not of its videos, that cannot be meant."""
+    if config.overwrite and config.resume:
+        raise ValueError("--overwrite begins anew and --resume goes on: give one of them, both are given")
+    if not 0 <= config.save_every < float("inf"):
+        raise ValueError(
+            f"save_every is a number of seconds, or 0 to save only when interrupted, got {config.save_every}"
+        )
 
 
 def devices_asked_for(config: ConfigDict) -> list[jax.Device]:
@@ -132,7 +150,9 @@ def devices_asked_for(config: ConfigDict) -> list[jax.Device]:
     devices = jax.local_devices()
     count = len(devices) if config.devices is None else config.devices
     if not 1 <= count <= len(devices):
-        raise ValueError(f"this process has {len(devices)} devices, got --config.devices={count}")
+        raise ValueError(
+            f"this process has {len(devices)} devices, got --config.devices={count}; leave it out to use all of them"
+        )
     return devices[:count]
 
 
@@ -196,8 +216,11 @@ def check(pipeline: SteadyPipeline, request: Request, start: Start | None) -> No
 
 
 def check_state(config: ConfigDict, pipeline: SteadyPipeline, job: Job) -> None:
-    """Raises ValueError if a job cannot go on from its state with this config."""
+    """Raises ValueError if a job cannot go on from its state with this config, and says what may change its frames."""
     pipeline.check_state(job.state)
+    before = jobs.settings_beside(job.requests[0]).get("versions", {})
+    if changed := saved_state.differences(before, versions(pipeline.engine.device.device_kind)):
+        say(f"note: the frames may differ from those of an undisturbed run by roundings, as {'; '.join(changed)}")
     check_videos(job.state.record["caller"], [request.video for request in job.requests])
     if config.compact_states and LATENTS not in job.state.shapes:
         raise ValueError(
@@ -231,9 +254,11 @@ def check_weights(config: ConfigDict) -> None:
 
 def encoded_prompts(pipeline: SteadyPipeline, todo: list[Job], interrupt: Interrupt) -> Encode:
     """Encodes every prompt once, then lets the text encoder go. Returns the embeddings of a prompt."""
-    scenes = [scene for job in todo for request in job.requests for scene in request.plan.scenes]
+    new = [request for job in todo if job.state is None for request in job.requests]  # a state holds its prompts
+    scenes = [scene for request in new for scene in request.plan.scenes]
     prompts = list(dict.fromkeys(scene.prompt for scene in scenes))
-    say(f"encoding {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}")
+    if prompts:
+        say(f"encoding {len(prompts)} prompt{'s' if len(prompts) > 1 else ''}")
     embeddings = {}
     for prompt in prompts:
         embeddings[prompt] = np.asarray(pipeline.encode(prompt))  # on the host: there may be thousands

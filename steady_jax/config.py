@@ -129,13 +129,11 @@ def sampling_config(memory: str, model: str) -> ConfigDict:
     config.overwrite = False
     config.resume = False  # go on with what an earlier run left unfinished
     config.save_every = 600.0  # seconds between states from which a run can go on; 0: only when it is interrupted
-    config.compact_states = False  # latents alone: 1/10 of the size and less, but going on takes longer
+    config.compact_states = False  # latents alone: smaller, but going on takes longer
     config.batch = 1  # videos made in step on each device; part of what a video is, down to roundings
     config.devices = config_dict.placeholder(int)  # of this process; none: all
-    # several processes that share the prompts: where the first one listens (host:port), or "auto" on a cluster
-    config.coordinator = config_dict.placeholder(str)
-    config.processes = config_dict.placeholder(int)
-    config.process = config_dict.placeholder(int)  # which of them this is
+    # several processes (hosts) that share the prompts: "0/4" is the first of four, "auto" asks the launcher
+    config.part = config_dict.placeholder(str)
     config.policy = policy
     config.memory = ConfigDict(dataclasses.asdict(POLICIES[policy](**changes)))
     config.block_frames = 6  # latent frames denoised together

@@ -63,7 +63,9 @@ class Engine:
         self.programs = {  # none of them refers to this object, so that it is freed as soon as nobody uses it
             "encode": Program(lambda encoder, ids, mask: encoder(ids, mask)),
             "encode_prompt": Program(lambda dit, embeddings: dit.encode_prompt(embeddings)),
-            "empty_memory": Program(lambda dit: block.empty_memory(dit, settings, batch, *latents[1:3])),
+            "empty_memory": Program(
+                lambda dit: block.empty_memory(dit, settings, batch, *latents[1:3]), device=self.device
+            ),
             "block": Program(functools.partial(_make_block, settings, latents), donate=[1]),
             "store_block": Program(functools.partial(_store_block, settings), donate=[1]),
             "decode_first": Program(_decode_first),

@@ -1,44 +1,51 @@
-"""Several processes that work together: each finds its part, and all of them know of each other."""
+"""Several processes that share work without talking to each other: each one finds its part by its number."""
 
+import os
 from collections.abc import Sequence
 from typing import TypeVar
 
-import jax
-
 AUTO = "auto"
-WEEK = 7 * 24 * 3600  # seconds; the first process to end waits for the last
+RANKS = {  # how a launcher tells a process its number, and how many there are
+    "SLURM": ("SLURM_PROCID", "SLURM_NTASKS"),
+    "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    "torchrun": ("RANK", "WORLD_SIZE"),
+    "Kubernetes": ("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS"),
+}
 
 Item = TypeVar("Item")
 
 
-def connect(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Joins the processes of a run, before anything else of JAX is used; alone where nothing is given.
+def part_of(text: str | None) -> tuple[int, int]:
+    """The number of this process and how many there are.
+
+    They are not joined in one JAX runtime: nothing has to be exchanged, and one that ends takes no other with it.
 
     Args:
-        coordinator: host:port at which process 0 listens; "auto" takes everything from the cluster (SLURM, GKE, TPU
-            pods, Open MPI).
-        processes: how many there are.
-        process: which of them this is.
+        text: "0/4" for the first of four; "auto" takes it from the launcher (SLURM, Open MPI, torchrun, Kubernetes);
+            None: alone.
     Raises:
-        ValueError: numbers that do not fit, or only some of them.
+        ValueError: another text, a number that is out of range, or no launcher for "auto".
     """
-    if coordinator is None:
-        if (processes, process) != (None, None):
+    if text is None:
+        return 0, 1
+    if text == AUTO:
+        found = [names for names in RANKS.values() if all(name in os.environ for name in names)]
+        if not found:
+            listed = ", ".join(f"{kind} ({' and '.join(names)})" for kind, names in RANKS.items())
             raise ValueError(
-                f"several processes need a coordinator (host:port of process 0, or {AUTO!r} on a cluster), "
-                f"got none with processes {processes} and process {process}"
+                f"part=auto takes numbers from the environment of {listed}, got none of them; say part=0/4"
             )
-        return
-    if coordinator != AUTO and (processes is None or process is None or not 0 <= process < processes):
+        number, _, count = "/".join(os.environ[name] for name in found[0]).partition("/")
+    else:
+        number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
         raise ValueError(
-            f"a coordinator needs processes and 0 <= process < processes, got {processes} and {process}; "
-            f"coordinator {AUTO!r} takes them from the cluster"
+            f"a part is NUMBER/COUNT with NUMBER from 0 to COUNT - 1 (0/4 is the first of 4), got {text!r}"
         )
-    numbers = {} if coordinator == AUTO else {"num_processes": processes, "process_id": process}
-    address = None if coordinator == AUTO else coordinator
-    jax.distributed.initialize(address, shutdown_timeout_seconds=WEEK, **numbers)
+    return int(number), int(count)
 
 
-def share(items: Sequence[Item]) -> list[Item]:
-    """The items of this process: every process takes every so many, so that the parts are alike."""
-    return list(items[jax.process_index() :: jax.process_count()])
+def share(items: Sequence[Item], part: tuple[int, int]) -> list[Item]:
+    """The items of one part: every process takes every so many, so that the parts are alike."""
+    number, count = part
+    return list(items[number::count])

@@ -227,7 +227,8 @@ class SteadyPipeline:
         """Makes a video and yields its frames block by block, 16 per second. While the caller uses one block, the next
         is made.
 
-        `send("...")`, or `send(Scene("...", cut=True))`, instead of `next` begins a new scene one block later.
+        `send("...")`, or `send(Scene("...", cut=True))`, instead of `next` begins a new scene one block later. A scene
+        that cannot be ends the stream with its ValueError; a `session` goes on.
 
         Args:
             prompt: text, a schedule of scenes ("Calm sea [5s] | Storm [10s#] | Calm sea", see `scenes.parse`), scenes,

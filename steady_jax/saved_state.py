@@ -6,6 +6,7 @@ FOLDER/00000003/state.json   what the arrays belong to, written last
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -46,13 +47,24 @@ class SavedState:
             arrays = orbax_item.read(self.path / ARRAYS, wanted) if wanted else {}
         return {path.removeprefix(prefix): array for path, array in arrays.items()}
 
+    def read_to_host(self, prefix: str) -> dict[str, np.ndarray]:
+        """The same, for arrays that no accelerator has room for."""
+        try:
+            host = jax.local_devices(backend="cpu")[0]
+        except RuntimeError:  # JAX was told to run without it
+            host = jax.local_devices()[0]
+        return {path: np.asarray(array) for path, array in self.read(prefix, host).items()}
 
-def save(folder: str | Path, record: Mapping[str, Any], arrays: Iterable[tuple[str, np.ndarray]]) -> Path:
+
+def save(
+    folder: str | Path, record: Mapping[str, Any], arrays: Iterable[tuple[str, np.ndarray]], *, at_least: int = 0
+) -> Path:
     """Writes one more state; once it is whole and on the disk, older ones are removed.
 
     Args:
         record: what JSON can hold.
         arrays: (path, array) pairs, pulled one at a time.
+        at_least: bytes that they take; where the disk has no room for them, none is pulled.
     Raises:
         OSError: it could not be written, for example because the disk is full. The states before it are still there.
     """
@@ -62,6 +74,8 @@ def save(folder: str | Path, record: Mapping[str, Any], arrays: Iterable[tuple[s
     draft = folder / f"{final.name}{DRAFT}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < at_least:
+            raise OSError(errno.ENOSPC, f"the disk has {free / 1e9:.1f} GB left, it takes {at_least / 1e9:.1f} GB")
         shutil.rmtree(draft, ignore_errors=True)
         orbax_item.write(draft / ARRAYS, arrays)
         (draft / RECORD).write_text(json.dumps({"format": FORMAT, **record}, indent=1), encoding="utf-8")

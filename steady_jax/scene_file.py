@@ -41,7 +41,7 @@ def read(file: str | Path) -> tuple[Scene, ...]:
         raise ValueError(f"{file}: a scene file must list at least one scene, got none; {KNOWN}")
     if not isinstance(root, yaml.SequenceNode):
         raise _wrong(root, f"a scene file is a list, with '- ' before the first key of each scene, got {_got(root)}")
-    return tuple(_scene(node, is_first=index == 0) for index, node in enumerate(root.value))
+    return tuple(_scene(node) for node in root.value)
 
 
 def _composed(file: Path) -> yaml.Node | None:
@@ -67,7 +67,7 @@ def _composed(file: Path) -> yaml.Node | None:
         ) from error
 
 
-def _scene(node: yaml.Node, *, is_first: bool) -> Scene:
+def _scene(node: yaml.Node) -> Scene:
     if not isinstance(node, yaml.MappingNode):
         raise _wrong(node, f"a scene is made of keys and values, as in '- prompt: TEXT', got {_got(node)}")
     settings: dict[str, Any] = {}
@@ -77,8 +77,6 @@ def _scene(node: yaml.Node, *, is_first: bool) -> Scene:
         if key.value in settings:
             raise _wrong(key, f"a scene has each key once, got {key.value} again")
         settings[key.value] = _setting(key.value, value)
-        if is_first and key.value == "cut" and settings["cut"]:
-            raise _wrong(value, "the first scene cannot begin with a cut, as nothing comes before it, got true")
     if "prompt" not in settings:
         raise _wrong(node, f"a scene needs a prompt, got {', '.join(settings) or 'no key'}")
     return Scene(**settings)

@@ -57,7 +57,7 @@ class Session:
     """Iterates over the frames of its videos, uint8 [batch, f, height, width, 3], one block after another.
 
     While the caller has one block, the device makes the next (`lookahead`). So a new prompt takes effect one block
-    later; without lookahead it does so at once, and the device waits meanwhile.
+    later; without lookahead it does so at once, and the device waits meanwhile. A session is used from one thread.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class Session:
         self._scene = self._scenes[0]
         self._block = self._made = 0  # blocks and pixel frames made, or in work
         self.live: Live | None = None  # what the device holds; None before the first block
-        self._waiting: list[Pixels] | Frames | None = None  # frames in work, or made and not yet handed out
+        self._waiting: list[list[Pixels] | Frames] = []  # blocks in work, or made and not yet handed out
+        self._torn = False  # a block was interrupted while it was queued
         self._given: Iterator[Float[np.ndarray, "1 h w c"]] | None = None  # latent frames of `start` from here on
         self._latents: list[HostLatents | Latents] | None = [] if keep_latents else None
 
@@ -118,13 +119,17 @@ class Session:
             cut: whether to cut, for a place or a time that has little to do with what was seen.
         Returns: the block that the scene begins with.
         Raises:
-            ValueError: an empty prompt, or a policy that cannot flush or cut. The video goes on as it was.
+            ValueError: an empty prompt, not one for each video, or a policy that cannot flush or cut. The video goes on
+                as it was.
         """
         texts = (text,) * self._engine.batch if isinstance(text, str) else tuple(text)
+        if len(texts) != self._engine.batch:
+            raise ValueError(f"a batch of {self._engine.batch} videos takes one prompt or as many, got {len(texts)}")
         self._engine.settings.policy.begin_scene(self._engine.settings.frames, flush, cut)
         embeddings = np.concatenate([np.asarray(self._encode(one)) for one in texts])
-        self._scenes[self._block] = EncodedScene(texts, embeddings, flush, cut)
-        return self._block
+        block = max(self._block, self._start.blocks if self._start else 0)  # given frames stay under one prompt
+        self._scenes[block] = EncodedScene(texts, embeddings, flush, cut)
+        return block
 
     def pause(self) -> None:
         """Ends the iteration before its next block; after `play`, another loop goes on."""
@@ -140,11 +145,12 @@ class Session:
     def __next__(self) -> Frames:
         if self.paused or self.finished:
             raise StopIteration
-        waiting = self._next_block() if self._waiting is None else self._waiting
-        self._waiting = self._next_block() if self._lookahead and self._more else None
-        frames = waiting if isinstance(waiting, np.ndarray) else to_host(waiting)
+        while self._more and len(self._waiting) < 1 + self._lookahead:
+            self._waiting.append(self._next_block())
+        frames = _on_host(self._waiting[0])  # an interrupt while it waits loses nothing
         if self.total_frames is not None:
             frames = frames[:, : self.total_frames - self.frames]
+        del self._waiting[0]
         self.frames += frames.shape[1]
         return frames
 
@@ -168,6 +174,7 @@ class Session:
         """
         if self.live is None:
             raise ValueError("there is nothing to save before the first block is made")
+        self._check_whole()
         if compact and self._latents is None:
             raise ValueError("a compact state needs all latents; open the session with keep_latents=True")
         described = {
@@ -176,7 +183,7 @@ class Session:
             "block": self._block,
             "frames": self.frames,
             "total_frames": self.total_frames,
-            "start_blocks": self._start.blocks if self._start else 0,
+            "start": {"blocks": self._start.blocks, "digest": self._start.digest} if self._start else None,
             "scenes": [
                 {"block": block, "prompts": list(scene.prompts), "flush": scene.flush, "cut": scene.cut}
                 for block, scene in self._remembered().items()
@@ -184,7 +191,8 @@ class Session:
             "compact": compact,
             "caller": dict(record or {}),
         }
-        return saved_state.save(folder, described, self._arrays(compact, extra or {}))
+        live = 0 if compact else sum(leaf.nbytes for leaf in jax.tree.leaves(self.live))
+        return saved_state.save(folder, described, self._arrays(compact, extra or {}), at_least=live)
 
     @classmethod
     def restore(
@@ -205,9 +213,8 @@ class Session:
         """
         record = state.record
         check_identity(state, identity)
-        if record["block"] < record["start_blocks"] and start is None:
-            raise ValueError(f"the state {state.path} lies within the frames its video started from; give them again")
-        embeddings = {int(block): np.asarray(a) for block, a in state.read(SCENES, engine.device).items()}
+        _check_start(state, start)
+        embeddings = {int(block): array for block, array in state.read_to_host(SCENES).items()}
         scenes = {
             scene["block"]: EncodedScene(
                 tuple(scene["prompts"]), embeddings[scene["block"]], scene["flush"], scene["cut"]
@@ -232,12 +239,11 @@ class Session:
         """Takes over what was saved; `scenes` by their blocks."""
         record, engine, self._scenes = state.record, self._engine, dict(scenes)
         self._block, self.frames = record["block"], record["frames"]
-        waiting = state.read(WAITING, engine.device)
-        self._waiting = np.asarray(waiting[""]) if waiting else None
-        self._made = self.frames + (self._waiting.shape[1] if waiting else 0)
+        self._waiting = list(state.read_to_host(WAITING).values())
+        self._made = self.frames + sum(frames.shape[1] for frames in self._waiting)
         begun = [block for block in self._scenes if block < self._block]
         self._scene = self._scenes[max(begun)]
-        stored = [np.asarray(array) for array in state.read(LATENTS, engine.device).values()]
+        stored = list(state.read_to_host(LATENTS).values())
         if self._latents is not None:
             if not stored:
                 raise ValueError(f"the state {state.path} holds no latents; go on without keep_latents")
@@ -273,12 +279,15 @@ class Session:
 
     def _next_block(self) -> list[Pixels]:
         """Queues one block; its pixel frames."""
-        engine = self._engine
+        self._check_whole()
+        engine, self._torn = self._engine, True
         if self.live is None:
             self.live = Live(engine.empty_memory(), None)
         if self._block in self._scenes:
             self._scene = self._scenes[self._block]
             self._prompt = engine.encode_prompt(self._scene.embeddings)
+            if self._latents is None:  # steering for hours must not gather scenes
+                self._scenes = {block: scene for block, scene in self._scenes.items() if block >= self._block}
         change, memory = self._change(self._block), self.live.memory
         if self._start and self._block < self._start.blocks:
             latents = self._next_given()
@@ -294,7 +303,12 @@ class Session:
             pixels = [pixels[-1][:, -1:]]  # it was held still
         self._block += 1
         self._made += sum(part.shape[1] for part in pixels)
+        self._torn = False
         return pixels
+
+    def _check_whole(self) -> None:
+        if self._torn:
+            raise RuntimeError("a block was interrupted while it was queued; restore the session from a saved state")
 
     def _next_given(self) -> Latents:
         """The latents of the next block that the video started from, for every video of the batch."""
@@ -309,7 +323,7 @@ class Session:
         """Scenes that a restart needs: the one that runs and those that come; all of them where latents are kept."""
         if self._latents is not None:
             return self._scenes
-        running = max(block for block in self._scenes if block < self._block)
+        running = max(block for block in self._scenes if block < self._block)  # the next one may have been asked for
         return {block: scene for block, scene in self._scenes.items() if block >= running}
 
     def _arrays(self, compact: bool, extra: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -317,13 +331,26 @@ class Session:
             yield f"{SCENES}{block}", scene.embeddings
         for name, array in extra.items():
             yield f"{EXTRA}{name}", array
-        if self._waiting is not None:
-            yield WAITING, self._waiting if isinstance(self._waiting, np.ndarray) else to_host(self._waiting)
+        if self._waiting:
+            yield WAITING, np.concatenate([_on_host(frames) for frames in self._waiting], axis=1)
         if self._latents is not None:
             yield LATENTS, np.concatenate([np.asarray(latents) for latents in self._latents], axis=1)
         if not compact:
             for path, leaf in parameters.named(self.live).items():
                 yield f"{LIVE}{path}", np.asarray(leaf)
+
+
+def _on_host(frames: list[Pixels] | Frames) -> Frames:
+    return frames if isinstance(frames, np.ndarray) else to_host(frames)
+
+
+def _check_start(state: SavedState, start: Start | None) -> None:
+    """Raises ValueError if a state needs frames to start from and does not get them, or gets others."""
+    began = state.record["start"]
+    if start is None and began is not None and state.record["block"] < began["blocks"]:
+        raise ValueError(f"the state {state.path} lies within the frames its video started from; give them again")
+    if start is not None and (began is None or began["digest"] != start.digest):
+        raise ValueError(f"the video of the state {state.path} did not start from these frames; leave them out")
 
 
 def check_identity(state: SavedState, identity: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -34,6 +35,13 @@ class PublishedNumbers:
         """Weights by their PyTorch name."""
         prefix = "param:"
         return {name.removeprefix(prefix): self[name] for name in self.names if name.startswith(prefix)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_programs_are_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests open many small pipelines of the same shapes: each program is compiled once per run."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
-"""Run as a program: writes a state of the real size (1.3B at 480x832, the published memory) into the given folder, reads
-it back, and prints bytes, seconds and the growth of the process's peak memory as JSON. No network runs.
+"""Run as a program: writes a state of the real size (1.3B at 480x832, the published memory) into the given folder,
+reads it back, and prints bytes, seconds and the growth of the process's peak memory as JSON. No network runs.
 """
 
 import json

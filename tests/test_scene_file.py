@@ -87,7 +87,6 @@ def test_a_scene_file(tmp_path):
         ("- prompt: fog\n  cut: !!bool maybe\n", (2, 8), "cut must be true or false, got maybe"),
         ("- prompt: fog\n  cut: !!bool [true]\n", (2, 8), "cut must be true or false, got a list"),
         ("- prompt: fog\n  flush: 'true'\n", (2, 10), "flush must be true, false or null, got the text 'true'"),
-        ("- seconds: 5\n  cut: true\n  prompt: fog\n", (2, 8), "first scene cannot begin with a cut.*, got true"),
         ("- prompt: fog\n- sea\n", (2, 3), "made of keys and values, as in '- prompt: TEXT', got the text 'sea'"),
         ("- - prompt: fog\n", (1, 3), "made of keys and values.*, got a list"),
         ("# fog\nprompt: fog\n", (2, 1), "a scene file is a list, .*, got keys and values"),

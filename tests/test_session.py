@@ -1,6 +1,10 @@
 """A session: steered, paused, saved and restored, from pictures and clips, and in batches."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +38,7 @@ def clip():
 
 
 def joined(blocks):
-    return np.concatenate(list(blocks), axis=1)
+    return np.concatenate([np.asarray(block) for block in blocks], axis=1)
 
 
 def test_a_session_makes_what_the_stream_makes_with_and_without_lookahead(pipeline, patient):
@@ -143,9 +147,75 @@ def test_a_request_that_cannot_be_leaves_the_video_as_it_was(pipeline):
         session.prompt("Fog", cut=True)
     with pytest.raises(ValueError, match="must hold text"):
         session.prompt("  ")
+    with pytest.raises(ValueError, match="a batch of 1 videos takes one prompt or as many, got 2"):
+        session.prompt(["Fog", "Snow"])
     assert next(session).shape[1] == 12
     with pytest.raises(ValueError, match="has no flush"):
         short.stream([Scene(PROMPT), Scene("Fog", flush=True)])
+
+
+class Interrupting(np.ndarray):
+    """Frames that are interrupted the first time somebody takes them."""
+
+    asked = False
+
+    def __getitem__(self, key):
+        if not self.asked:
+            self.asked = True
+            raise KeyboardInterrupt
+        return np.asarray(self)[key]
+
+
+def test_an_interrupt_while_waiting_loses_no_block(pipeline, patient):
+    session = pipeline.session(PROMPT, SECONDS, seed=3)
+    frames = [next(session), next(session)]
+    session._waiting[0] = joined(session._waiting[0]).view(Interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        next(session)
+    frames += list(session)
+    np.testing.assert_array_equal(joined(frames), joined(patient))
+
+
+def test_a_block_that_was_torn_ends_the_session(pipeline, tmp_path):
+    session = pipeline.session(PROMPT, endless=True, lookahead=False)
+    next(session)
+    session.save(tmp_path)
+    session.live = "gone"  # what an interrupt between two programs leaves is of no use
+    for _ in range(2):
+        with pytest.raises((AttributeError, RuntimeError)):
+            next(session)
+    with pytest.raises(RuntimeError, match="restore the session from a saved state"):
+        session.save(tmp_path)
+    assert next(pipeline.restore(tmp_path)).shape[1] == 12
+
+
+def test_steering_for_long_gathers_nothing(pipeline):
+    session = pipeline.session(PROMPT, endless=True)
+    for text in ("Fog", "Snow", "Fire"):
+        next(session)
+        session.prompt(text)
+    assert len(session._scenes) <= 2
+
+
+ON_ANOTHER_DEVICE = """
+import jax
+from helpers_pipeline import open_pipeline
+first, second = jax.devices()
+session = open_pipeline().on(second).session("Fog", endless=True)
+next(session)
+leaves = jax.tree.leaves((session.live, session._engine.empty_memory()))
+assert {device for leaf in leaves for device in leaf.devices()} == {second}
+"""
+
+
+def test_everything_of_another_device_lies_there():
+    here = Path(__file__).parent
+    environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = f"{here.parent}:{here}"
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ANOTHER_DEVICE], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_state_of_other_settings_is_refused_by_name(pipeline, tmp_path):
@@ -208,6 +278,8 @@ def test_a_video_from_a_clip_is_restored(pipeline, clip, tmp_path, blocks):
     if blocks == 1:
         with pytest.raises(ValueError, match="give them again"):
             pipeline.restore(tmp_path)
+    with pytest.raises(ValueError, match="did not start from these frames"):
+        pipeline.restore(tmp_path, start=pipeline.start_from(clip))
     restored = pipeline.restore(tmp_path, start=start if blocks == 1 else None)
     np.testing.assert_array_equal(joined([*first, *restored]), whole)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from steady_jax import saved_state
 from steady_jax.run.interrupt import Interrupt
-from steady_jax.run.recording import Video
+from steady_jax.run.recording import Video, names_in
 from steady_jax.saved_state import SavedState
 from steady_jax.scenes import Timeline
 
@@ -67,29 +67,42 @@ def planned(
     """
     jobs, in_the_way = [], []
     for group in groups:
-        there = [request for request in group if any(file.exists() for file in request.video.files)]
-        states = group[0].video.states
         if overwrite:
             jobs.append(Job(tuple(group), overwrite=True))
-        elif not there and not states.exists():
-            jobs.append(Job(tuple(group)))
-        elif problems := [problem for request in there if (problem := _other_settings(request))]:
+            continue
+        if problems := [problem for request in group if (problem := _other_settings(request))]:
             in_the_way += problems
-        elif all(_is_finished(request) for request in group):
-            for request in group:
+            continue
+        for request in group:
+            if _is_finished(request):
                 say(f"{request.video.path} is there already, made with the same settings")
-        elif not resume:
-            in_the_way += [f"{one.video.path} is unfinished: --resume goes on with it" for one in there or group]
+                saved_state.remove(request.video.states)  # a kill may have left it
+        rest = [request for request in group if not _is_finished(request)]
+        begun = [request for request in rest if request.video.states.exists() or _files(request)]
+        if begun and not resume:
+            in_the_way += [f"{one.video.path} is unfinished: --resume goes on with it" for one in begun]
         else:
-            state = saved_state.latest(states)
-            if state is None:
-                say(f"no state was saved of {group[0].video.path} yet: it starts anew")
-            jobs.append(Job(tuple(group), state, overwrite=state is None))
+            jobs += _unfinished(rest, begun, say)
     if in_the_way:
         raise FileExistsError(
             "\n  ".join([*in_the_way, "--overwrite replaces what is there; --config.output or --config.seed avoid it"])
         )
     return jobs
+
+
+def _unfinished(rest: Sequence[Request], begun: Sequence[Request], say: Callable[[str], None]) -> Iterator[Job]:
+    """The jobs of what is left of a group: one that goes on from a state, if there is one, and one that begins."""
+    state = next((state for request in begun if (state := saved_state.latest(request.video.states))), None)
+    held = names_in(state.record.get("caller", {})) if state else []
+    going_on = tuple(request for request in rest if request.video.path.name in held)
+    anew = tuple(request for request in rest if request not in going_on)
+    if state:
+        yield Job(going_on or tuple(rest), state)
+    if anew and (going_on or not state):
+        for request in anew:
+            if request in begun:
+                say(f"no state was saved of {request.video.path} yet: it starts anew")
+        yield Job(anew, overwrite=any(request in begun for request in anew))
 
 
 def work_off(
@@ -158,19 +171,26 @@ def _wait(ended: threading.Event) -> None:
 
 
 def _is_finished(request: Request) -> bool:
-    return request.video.path.exists() and _settings(request).get("status") == "complete"
+    return request.video.path.exists() and settings_beside(request).get("status") == "complete"
+
+
+def _files(request: Request) -> list[Path]:
+    """What is there of a video."""
+    return [file for file in request.video.files if file.exists()]
 
 
 def _other_settings(request: Request) -> str | None:
-    """Why what is there is not the video that is asked for; None if it is that one, finished or not."""
-    settings = _settings(request)
+    """Why what is there is not the video that is asked for; None if it is that one, finished or not, or nothing is."""
+    if not _files(request):
+        return None
+    settings = settings_beside(request)
     if MADE_OF not in settings:
         return f"{request.video.path}: files of this name exist, and do not say what made them"
     differing = saved_state.differences(settings[MADE_OF], request.made_of)
     return f"{request.video.path} was made with other settings ({'; '.join(differing)})" if differing else None
 
 
-def _settings(request: Request) -> dict[str, Any]:
+def settings_beside(request: Request) -> dict[str, Any]:
     """What the JSON beside a video says; {} if it is not there or says nothing."""
     try:
         content = json.loads(request.video.files[2].read_text(encoding="utf-8"))

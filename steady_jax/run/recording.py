@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from steady_jax.run.fragments import whole_frames
 from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.preview import Preview
 from steady_jax.run.progress import Progress
@@ -204,6 +205,8 @@ def record(
                 frames = next(blocks, None)
             complete = True
         finally:
+            if states and resumable:
+                say("saving the state; Ctrl-C again gives it up")
             if states and resumable and _attempt(save, say):
                 seconds = recordings[0].frames / recordings[0].video.fps
                 say(f"the state at {seconds:.1f} s is saved in {states}; --resume goes on from there")
@@ -227,18 +230,31 @@ def recorded(record: Mapping[str, Any], last_frames: np.ndarray) -> list[Recorde
     ]
 
 
+def names_in(record: Mapping[str, Any]) -> list[str]:
+    """The file names of the videos that a state is of; `record` as in `recorded`."""
+    return [one["name"] for one in record.get("recordings", [])]
+
+
 def check_videos(record: Mapping[str, Any], videos: Sequence[Video]) -> None:
-    """Raises ValueError if a state is of other videos than these, in this order.
+    """Raises ValueError if a state is of other videos than these, in this order, or of more frames than they have.
 
     Args:
         record: as `record` gave it to `Session.save`.
     """
-    held, wanted = [one["name"] for one in record["recordings"]], [video.path.name for video in videos]
+    held, wanted = names_in(record), [video.path.name for video in videos]
     if held != wanted:
         raise ValueError(
             f"videos that were made in step go on in step: the state holds {', '.join(held)}, got {', '.join(wanted)}; "
             "ask for the same prompts as before, or start anew"
         )
+    for one, video in zip(record["recordings"], videos, strict=True):
+        kept = one["frames"] - 1
+        held = whole_frames(video.path)[0] if video.path.exists() else 0
+        if held < kept:
+            raise ValueError(
+                f"{video.path} goes on after its first {kept} frames, but holds {held}; put the file back, or start "
+                "anew with --overwrite"
+            )
 
 
 def _attempt(save: Callable[[], None], say: Callable[[str], None]) -> bool:

@@ -195,20 +195,28 @@ def names_in(error):
     return [Path(line.strip()).name.partition(".")[0] for line in lines]
 
 
-def test_a_group_is_finished_when_all_of_it_is(tmp_path, plan, said):
-    group = request_of(tmp_path, "First"), request_of(tmp_path, "Second")
-    pretend(group[0], "complete")
-    with pytest.raises(FileExistsError, match=r"first\.mp4 is unfinished") as caught:  # the group, that is
+def test_what_is_finished_of_a_group_is_left_alone(tmp_path, plan, said):
+    first, second, third = group = tuple(request_of(tmp_path, name) for name in ("First", "Second", "Third"))
+    pretend(first, "complete")
+    save_state(first)  # left by a kill
+    assert plan(group) == [Job((second, third))]
+    assert len(said) == 1
+    assert not first.video.states.exists()
+    pretend(third, "running")
+    with pytest.raises(FileExistsError, match=r"third\.mp4 is unfinished") as caught:
         plan(group)
     assert "second" not in str(caught.value)
-    pretend(group[1], "running")
-    assert plan(group, resume=True) == [Job(group, overwrite=True)]
-    save_state(group[0])
-    assert plan(group, resume=True)[0].state.record == {"block": 1}
-    pretend(group[1], "complete")
+    assert plan(group, resume=True) == [Job((second, third), overwrite=True)]
+    recorded = {"recordings": [{"name": third.video.path.name}]}
+    saved_state.save(third.video.states, {"caller": recorded}, [("x", np.zeros(2))])
+    going_on, anew = plan(group, resume=True)
+    assert (going_on.requests, going_on.state.record["caller"]) == ((third,), recorded)
+    assert anew == Job((second,))
+    for request in (second, third):
+        pretend(request, "complete")
     said.clear()
     assert plan(group) == []
-    assert len(said) == 2
+    assert len(said) == 3
 
 
 def jobs_of(*names):

@@ -112,7 +112,8 @@ def test_ctrl_c_waits_for_the_end_of_a_block_and_a_state_is_saved(tmp_path, prog
     assert (after.frames, after.digest) == (33, sidecar(video)["frames_sha256"])
     assert after.digest == digest_of(moving(33))
     np.testing.assert_array_equal(after.last_frame, moving(1, first=32)[0])
-    (line,) = said
+    saving, line = said
+    assert "Ctrl-C again" in saving
     assert line == f"the state at 2.1 s is saved in {tmp_path / 'states'}; --resume goes on from there"
 
 
@@ -256,7 +257,7 @@ def test_a_last_state_that_cannot_be_saved_is_told_and_the_end_stays_what_it_was
     options = {"states": tmp_path / "states", "interrupt": interrupt, "say": said.append}
     with pytest.raises(KeyboardInterrupt):
         record(Waves(), recordings_of(tmp_path), progress, **options)
-    assert [line[:5] for line in said] == ["note:"]
+    assert [line[:6] for line in said] == ["saving", "note: "]
     assert sidecar(video)["status"] == "interrupted"
 
 
@@ -310,8 +311,11 @@ def test_an_existing_video_stays_unless_overwriting_is_asked_for(tmp_path, progr
 
 def test_a_state_is_of_its_videos_in_their_order(tmp_path):
     first, second, third = videos_of(tmp_path, 3)
-    held = {"recordings": [{"name": "waves-0.mp4"}, {"name": "waves-1.mp4"}]}
-    check_videos(held, [first, second])
+    held = {"recordings": [{"name": "waves-0.mp4", "frames": 1}, {"name": "waves-1.mp4", "frames": 1}]}
+    check_videos(held, [first, second])  # the one frame of each is in the state
     for others in ([first], [first, third], [second, first], [first, second, third]):
         with pytest.raises(ValueError, match=r"holds waves-0\.mp4, waves-1\.mp4, got waves-.*same prompts as before"):
             check_videos(held, others)
+    held["recordings"][1]["frames"] = 20
+    with pytest.raises(ValueError, match=r"waves-1\.mp4 goes on after its first 19 frames, but holds 0"):
+        check_videos(held, [first, second])

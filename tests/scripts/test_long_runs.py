@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -80,10 +79,9 @@ def test_devices_and_processes_do_not_change_a_video(tmp_path):
     ]
     sample(tmp_path / "one", *words)
     sample(tmp_path / "eight", *words, XLA_FLAGS="--xla_force_host_platform_device_count=8")
-    together = [f"--config.coordinator=127.0.0.1:{free_port()}", "--config.processes=2"]
     both = [
         start(
-            command(tmp_path / "two", *words, *together, f"--config.process={index}"),
+            command(tmp_path / "two", *words, f"--config.part={index}/2"),
             cwd=ROOT,
             env=environment(),
             stderr=subprocess.PIPE,
@@ -97,9 +95,3 @@ def test_devices_and_processes_do_not_change_a_video(tmp_path):
     expected = digests(tmp_path / "one")
     assert len(set(expected.values())) == PROMPTS.count("\n")
     assert digests(tmp_path / "eight") == digests(tmp_path / "two") == expected
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
