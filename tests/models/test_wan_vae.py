@@ -220,6 +220,23 @@ def test_cache_keeps_names_shapes_and_types(vae):
     np.testing.assert_array_equal(time_up[1][:, 1], time_up[2][:, 0])
 
 
+def test_the_decoder_forgets_what_lies_beyond_its_reach(vae):
+    """So a cache can be made again from the last latents alone."""
+    reach = vae.config.decoder_reach
+    z = jax.random.normal(jax.random.key(1), (1, reach + 8, HEIGHT, WIDTH, vae.config.channels))
+
+    def cache_of(latents):
+        _, cache = decode_first(vae, latents[:, 0])
+        for index in range(1, latents.shape[1]):
+            _, cache = decode_next(vae, latents[:, index], cache)
+        return jax.tree.leaves(cache)
+
+    whole, enough, short = (cache_of(z[:, -count:]) for count in (reach + 8, reach + 1, reach - 4))
+    for one, other in zip(whole, enough, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((one != other).any() for one, other in zip(whole, short, strict=True))
+
+
 @pytest.mark.parametrize("network", ["vae", "coarse_vae"])
 def test_encoder_cache_keeps_names_shapes_and_types(network, request):
     video = random_video()
