@@ -25,7 +25,7 @@ setup(
         "ml_collections",
         "ml_dtypes",
         "numpy>=2",
-        "av>=17",
+        "av>=17,<19",  # 19 renames arguments of open and brings fractions of its own
         "pillow>=10.1",
         "pyyaml",
         "huggingface_hub",
