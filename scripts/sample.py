@@ -200,7 +200,7 @@ def request_of(
             for scene, block in zip(plan.scenes, plan.starts, strict=True)
         ],
         "start": start.digest if start else None,
-        "pipeline": pipeline.identity,
+        "pipeline": pipeline.engine.identity,
     }
     return Request(video, text, plan, config.seed, made_of)
 

@@ -3,9 +3,12 @@
 Every program is compiled once and serves every block. Nothing here knows prompts as text, scenes, or files.
 """
 
+import dataclasses
 import functools
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +45,7 @@ class Engine:
         height: int,
         width: int,
         batch: int = 1,
+        weights: str = "",
         device: jax.Device | None = None,
     ) -> None:
         """Loads nothing.
@@ -51,10 +55,11 @@ class Engine:
             height, width: of the video, pixels.
             batch: videos that are made in step. It is a part of the shapes, so the same video made in another batch
                 differs by roundings.
+            weights: tells these weights from others.
             device: where everything is computed; None: JAX's first.
         """
         self.model, self.settings, self.batch = model, settings, batch
-        self.height, self.width = height, width
+        self.height, self.width, self.weights = height, width, weights
         self.device = device or jax.local_devices()[0]
         self._load = load
         self._networks: dict[str, nnx.Module] = {}
@@ -73,6 +78,24 @@ class Engine:
             "encode_first": Program(_encode_first),
             "encode_next": Program(_encode_next, donate=[2]),
         }
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides, beside prompt and seed, which frames come out, in words and numbers."""
+        policy = self.settings.policy
+        described = {
+            "weights": self.weights,
+            "height": self.height,
+            "width": self.width,
+            "batch": self.batch,
+            "policy": type(policy).__name__,
+            "memory": dataclasses.asdict(policy),
+            "block_frames": self.settings.frames,
+            "calls": dataclasses.asdict(self.settings.calls),
+            "dit": dataclasses.asdict(self.model.dit),
+            "vae": dataclasses.asdict(self.model.vae),
+        }
+        return json.loads(json.dumps(described))  # as it comes back from a file: tuples are lists
 
     @property
     def latent_size(self) -> tuple[int, int]:

@@ -20,7 +20,8 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FRAMES_PER_SECOND = 16  # of every video the networks know
+from steady_jax.scenes import FRAMES_PER_SECOND
+
 WHEN_ODD = ("error", "crop")
 PAPER = (255, 255, 255, 255)  # what shows through transparent pixels: white, as on a page
 WHITE_OF_16_BITS = 2**16 - 1

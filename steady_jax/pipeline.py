@@ -5,11 +5,8 @@ for frames in pipeline.stream("Waves roll onto a black beach, fixed camera.", se
     ...  # uint8 [f, h, w, 3], one block after the other
 """
 
-import dataclasses
-import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,9 +81,9 @@ class SteadyPipeline:
             )
         check_runs_here(model.dit.attention, model.dit.dtype)
         settings.policy.check(settings.frames, blocks=1)
-        self.model, self.settings, self.tokenizer, self.weights = model, settings, tokenizer, weights
-        self.height, self.width = height, width
-        self.engine = Engine(model, load, settings, height=height, width=width, batch=batch, device=device)
+        self.model, self.settings, self.tokenizer = model, settings, tokenizer
+        size = {"height": height, "width": width, "batch": batch}
+        self.engine = Engine(model, load, settings, **size, weights=weights, device=device)
 
     @classmethod
     def from_checkpoint(
@@ -169,24 +166,6 @@ class SteadyPipeline:
         model = model.computing_in(config.dtype, config.attention)
         return cls.from_random(model, settings, ByteTokenizer(model.dit.text_length), **size)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What decides, beside prompt and seed, which frames come out, in words and numbers."""
-        policy = self.settings.policy
-        described = {
-            "weights": self.weights,
-            "height": self.height,
-            "width": self.width,
-            "batch": self.engine.batch,
-            "policy": type(policy).__name__,
-            "memory": dataclasses.asdict(policy),
-            "block_frames": self.settings.frames,
-            "calls": dataclasses.asdict(self.settings.calls),
-            "dit": dataclasses.asdict(self.model.dit),
-            "vae": dataclasses.asdict(self.model.vae),
-        }
-        return json.loads(json.dumps(described))  # as it comes back from a file: tuples are lists
-
     def encode(self, prompt: str) -> Float[Array, "1 t c"]:
         """Text embeddings of a prompt, zero beyond its length.
 
@@ -205,9 +184,10 @@ class SteadyPipeline:
 
     def on(self, device: jax.Device) -> "SteadyPipeline":
         """The same pipeline on another device, with programs of its own."""
-        size = {"height": self.height, "width": self.width, "batch": self.engine.batch}
+        engine = self.engine
+        size = {"height": engine.height, "width": engine.width, "batch": engine.batch}
         return SteadyPipeline(
-            self.model, self.network, self.tokenizer, self.settings, **size, weights=self.weights, device=device
+            self.model, self.network, self.tokenizer, self.settings, **size, weights=engine.weights, device=device
         )
 
     def timeline(self, prompt: str | Sequence[Scene], seconds: float | None, start: Start | None = None) -> Timeline:
@@ -305,7 +285,6 @@ class SteadyPipeline:
             encoded,
             seeds,
             encode=encode,
-            identity=self.identity,
             frames=None if endless else first.frames + (start.shown if start else 0),
             start=start,
             lookahead=lookahead,
@@ -336,7 +315,6 @@ class SteadyPipeline:
             self.engine,
             state,
             encode=encode or self.encode,
-            identity=self.identity,
             start=start,
             lookahead=lookahead,
             keep_latents=keep_latents,
@@ -344,7 +322,7 @@ class SteadyPipeline:
 
     def check_state(self, state: SavedState) -> None:
         """Raises ValueError, which lists what differs, if a state was saved by another pipeline; computes nothing."""
-        check_identity(state, self.identity)
+        check_identity(state, self.engine.identity)
 
     def check(
         self, plans: Sequence[Timeline], seeds: Sequence[int], start: Start | None = None, *, endless: bool = False
@@ -381,9 +359,8 @@ class SteadyPipeline:
         Raises:
             ValueError: another size, or a clip that fits no number of blocks.
         """
-        return start_from(
-            clip, self.height, self.width, self.settings.frames, self.model.vae.temporal_stride, when_odd=when_odd
-        )
+        frames, stride = self.settings.frames, self.model.vae.temporal_stride
+        return start_from(clip, self.engine.height, self.engine.width, frames, stride, when_odd=when_odd)
 
     def _planned(self, prompt: Prompt, seconds: float | None, start: Start | None) -> tuple[Timeline, Encode]:
         """Where the scenes of a prompt begin, and how their texts are encoded."""

@@ -67,7 +67,6 @@ class Session:
         seeds: Sequence[int],
         *,
         encode: Encode,
-        identity: Mapping[str, Any],
         frames: int | None = None,
         start: Start | None = None,
         lookahead: bool = True,
@@ -79,7 +78,6 @@ class Session:
             scenes: by the block they begin with, counted from the first block that is made; there is one at 0.
             seeds: one per video of the batch.
             encode: text embeddings of one prompt.
-            identity: what makes the frames of this session what they are; `restore` compares it.
             frames: pixel frames that come out in all, those of `start` included; None: no end.
             start: what the videos go on from.
             keep_latents: keeps all latents on the host, which `save(compact=True)` needs (0.4 MB per latent frame at
@@ -89,7 +87,7 @@ class Session:
         self.frames = 0  # pixel frames that came out
         self.paused = False
         self.total_frames = frames
-        self._engine, self._encode, self._identity = engine, encode, dict(identity)
+        self._engine, self._encode = engine, encode
         self._start, self._lookahead = start, lookahead
         self._scenes = scenes if start is None else _after(start, scenes)
         self._scene = self._scenes[0]
@@ -178,7 +176,7 @@ class Session:
         if compact and self._latents is None:
             raise ValueError("a compact state needs all latents; open the session with keep_latents=True")
         described = {
-            "identity": self._identity,
+            "identity": self._engine.identity,
             "seeds": list(self.seeds),
             "block": self._block,
             "frames": self.frames,
@@ -201,7 +199,6 @@ class Session:
         state: SavedState,
         *,
         encode: Encode,
-        identity: Mapping[str, Any],
         start: Start | None = None,
         lookahead: bool = True,
         keep_latents: bool = False,
@@ -212,7 +209,7 @@ class Session:
             ValueError: lists what differs between the session that was saved and this one.
         """
         record = state.record
-        check_identity(state, identity)
+        check_identity(state, engine.identity)
         _check_start(state, start)
         embeddings = {int(block): array for block, array in state.read_to_host(SCENES).items()}
         scenes = {
@@ -226,7 +223,6 @@ class Session:
             {0: scenes[min(scenes)]},
             record["seeds"],
             encode=encode,
-            identity=identity,
             frames=record["total_frames"],
             start=start,
             lookahead=lookahead,

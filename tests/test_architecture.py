@@ -20,7 +20,7 @@ ALLOWED = {
     "rollout": ("shapes", "models", "memory", "block"),
     "scenes": (),
     "scene_file": ("scenes",),
-    "pictures": (),
+    "pictures": ("scenes",),
     "start": ("shapes", "pictures"),
     "parallel": (),
     "text": (),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from steady_jax import saved_state
-from steady_jax.run.interrupt import ENDINGS, Interrupt
+from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.jobs import MADE_OF, Job, Request, in_step, planned, work_off
 from steady_jax.run.recording import Video
 from steady_jax.scenes import parse, timeline
@@ -48,18 +48,6 @@ def plan(said):
         return planned(groups, overwrite=overwrite, resume=resume, say=said.append)
 
     return plan
-
-
-@pytest.fixture
-def listening():
-    """An interrupt that hears the signals of this process, even where it was told to ignore them."""
-    before = {ending: signal.getsignal(ending) for ending in ENDINGS}
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    interrupt = Interrupt()
-    interrupt.listen()
-    yield interrupt
-    for ending, handler in before.items():
-        signal.signal(ending, handler)
 
 
 def wait_until_asked(ending):

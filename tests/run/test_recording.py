@@ -10,7 +10,7 @@ import pytest
 from helpers_session import APART, BLOCKS, FRAMES, Waves, recordings_of, restored, videos_of
 from helpers_video import assert_shows, decoded, moving
 
-from steady_jax.run.interrupt import ENDINGS, Interrupt
+from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.progress import Progress
 from steady_jax.run.recording import check_videos, record
 
@@ -24,18 +24,6 @@ def log():
 def progress(log):
     with Progress(FRAMES, stream=log) as progress:
         yield progress
-
-
-@pytest.fixture
-def listening():
-    """An interrupt that hears the signals of this process, even where it was told to ignore them."""
-    before = {ending: signal.getsignal(ending) for ending in ENDINGS}
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    interrupt = Interrupt()
-    interrupt.listen()
-    yield interrupt
-    for ending, handler in before.items():
-        signal.signal(ending, handler)
 
 
 def sidecar(video):

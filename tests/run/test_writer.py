@@ -1,34 +1,18 @@
 import gc
-import inspect
 import random
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
-from pathlib import Path
 
 import av
-import helpers_video
 import numpy as np
 import pytest
-from helpers_process import start
 from helpers_video import HEIGHT, WIDTH, assert_shows, decoded, moving
+from helpers_writer import REPOSITORY, child, writer
 
 from steady_jax.run.fragments import cut_after_whole_frames, whole_frames
-from steady_jax.run.writer import VideoWriter
-
-REPOSITORY = Path(__file__).parents[2]
-MOVING = "import numpy as np\nfrom steady_jax.run.writer import VideoWriter\n" + inspect.getsource(helpers_video.moving)
-
-
-def writer(path, **settings):
-    return VideoWriter(path, **({"height": HEIGHT, "width": WIDTH} | settings))
-
-
-def child(code, *arguments):
-    command = [sys.executable, "-c", MOVING + code, *map(str, arguments)]
-    return start(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def test_a_video_shows_what_was_written_and_each_block_starts_with_a_keyframe(tmp_path):

@@ -1,35 +1,17 @@
 import contextlib
-import inspect
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import av
-import helpers_video
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from helpers_process import start
 from helpers_video import HEIGHT, WIDTH, assert_shows, decoded, moving
+from helpers_writer import child, writer
 
 from steady_jax.run.fragments import whole_frames
-from steady_jax.run.writer import VideoWriter
-
-REPOSITORY = Path(__file__).parents[2]
-MOVING = "import numpy as np\nfrom steady_jax.run.writer import VideoWriter\n" + inspect.getsource(helpers_video.moving)
-
-
-def writer(path, **settings):
-    return VideoWriter(path, **({"height": HEIGHT, "width": WIDTH} | settings))
-
-
-def child(code, *arguments):
-    command = [sys.executable, "-c", MOVING + code, *map(str, arguments)]
-    return start(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def write(path, *blocks, **settings):
