@@ -3,6 +3,8 @@
 from setuptools import find_packages, setup
 
 CONVERT = ["torch>=2.6"]
+DATA = ["grain>=0.2.18", "array_record>=0.8", "safetensors>=0.5"]
+TRAIN = ["optax", "tensorboardX>=2.6", *DATA]
 TEST_ORACLES = ["torch==2.13.0", "diffusers==0.42.1"]  # torch is pinned: a plain `torch` brings gigabytes of CUDA
 
 setup(
@@ -32,12 +34,12 @@ setup(
     ],
     extras_require={
         "convert": CONVERT,
-        "train": ["optax"],
-        "data": ["grain"],
+        "train": TRAIN,
+        "data": DATA,
         "eval": ["opencv-python-headless"],
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": [*TEST_ORACLES, "safetensors>=0.5", "pytest", "beartype", "hypothesis", "ruff"],
+        "test": [*TEST_ORACLES, *TRAIN, "pytest", "beartype", "hypothesis", "ruff"],
     },
 )

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from steady_jax import parallel, saved_state
+from steady_jax import parts, saved_state
 from steady_jax.pictures import fit_text, fitted, read_clip, read_picture
 from steady_jax.pipeline import SteadyPipeline
 from steady_jax.run import command_line, jobs
@@ -35,7 +35,7 @@ DEFAULT_SECONDS = 5.0  # of a prompt that says nothing of time
 def main(config: ConfigDict, interrupt: Interrupt) -> None:
     """Checks everything that was asked for, encodes all prompts, then makes one video after the other."""
     with usage_errors():
-        part = parallel.part_of(config.part)
+        part = parts.part_of(config.part)
         check_switches(config)
         asked = scenes_asked_for(config)
         check_weights(config)
@@ -45,7 +45,7 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         requests = [request_of(config, pipeline, start, *one, index) for index, one in enumerate(asked)]
         for request in requests:
             check(pipeline, request, start)
-        groups = parallel.share(list(jobs.in_step(requests, config.batch)), part)
+        groups = parts.share(list(jobs.in_step(requests, config.batch)), part)
         todo = jobs.planned(groups, overwrite=config.overwrite, resume=config.resume, say=say)
         check_output(config)
         for job in todo:  # what a restart needs is looked at before anything is computed

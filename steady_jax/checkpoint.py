@@ -92,10 +92,13 @@ def check_sizes(part: Part, config: Any, folder: str | Path) -> None:
         ValueError: lists every size that differs.
     """
     asked = sizes(config)
+    # a folder that is older than a field has what was there before: the field's default
+    defaults = {field.name: field.default for field in dataclasses.fields(config) if field.name in asked}
+    stored = {**{name: value for name, value in defaults.items() if value is not dataclasses.MISSING}, **part.sizes}
     differing = [
-        f"{name} is {part.sizes.get(name, 'absent')}, the configuration asks for {asked.get(name, 'nothing')}"
-        for name in {**part.sizes, **asked}
-        if part.sizes.get(name) != asked.get(name)
+        f"{name} is {stored.get(name, 'absent')}, the configuration asks for {asked.get(name, 'nothing')}"
+        for name in {**stored, **asked}
+        if stored.get(name) != asked.get(name)
     ]
     if differing:
         raise ValueError(

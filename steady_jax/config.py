@@ -80,7 +80,7 @@ class ModelConfig:
 MODELS = {
     "tiny": ModelConfig(
         DiTConfig(width=128, ffn_width=256, heads=4, layers=4, text_width=64, text_length=256, frequency_width=64),
-        VAEConfig(width=16),
+        VAEConfig(width=24, multipliers=(1, 2, 4), res_blocks=1, temporal_downsample=(True, True), patch=2),
         UMT5Config(vocabulary=512, width=64, ffn_width=128, heads=4, head_width=16, layers=2),
     ),
     "1.3b": ModelConfig(DIT_SIZES["1.3b"], VAEConfig(), UMT5_SIZES["xxl"]),
@@ -108,7 +108,6 @@ def sampling_config(memory: str, model: str) -> ConfigDict:
     Raises:
         ValueError: an unknown name.
     """
-    policy, changes = _memory(memory)
     config = ConfigDict()
     # the text of the video, or a schedule of scenes: "Calm sea [5s] | Storm [10s#] | Calm sea"
     config.prompt = config_dict.placeholder(str)
@@ -134,14 +133,26 @@ def sampling_config(memory: str, model: str) -> ConfigDict:
     config.devices = config_dict.placeholder(int)  # of this process; none: all
     # several processes (hosts) that share the prompts: "0/4" is the first of four, "auto" asks the launcher
     config.part = config_dict.placeholder(str)
+    config.update(student_keys(memory))
+    config.dtype = "bfloat16"
+    config.attention = "auto"  # backend, see steady_jax.nn.attention
+    return config
+
+
+def student_keys(memory: str) -> ConfigDict:
+    """The keys that say how a student makes blocks, in sampling and in training.
+
+    Args:
+        memory: as in `sampling_config`.
+    """
+    policy, changes = _memory(memory)
+    config = ConfigDict()
     config.policy = policy
     config.memory = ConfigDict(dataclasses.asdict(POLICIES[policy](**changes)))
     config.block_frames = 6  # latent frames denoised together
     config.steps = (1000, 750, 500, 250)  # timesteps of the denoise calls before the shift
     config.shift = 5.0
     config.context_timestep = 0.0  # what the refresh call tells the network about a finished block
-    config.dtype = "bfloat16"
-    config.attention = "auto"  # backend, see steady_jax.nn.attention
     return config
 
 

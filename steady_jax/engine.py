@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -21,6 +20,7 @@ from steady_jax.config import ModelConfig
 from steady_jax.memory.base import KVMemory, SceneChange
 from steady_jax.models.wan_dit import PromptKV, WanDiT
 from steady_jax.models.wan_vae import Cache, WanVAE
+from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
 from steady_jax.rollout import block_noise
 from steady_jax.shapes import Array, Float, Int, Latents, UInt8, UInt32
@@ -69,7 +69,8 @@ class Engine:
             "encode": Program(lambda encoder, ids, mask: encoder(ids, mask)),
             "encode_prompt": Program(lambda dit, embeddings: dit.encode_prompt(embeddings)),
             "empty_memory": Program(
-                lambda dit: block.empty_memory(dit, settings, batch, *latents[1:3]), device=self.device
+                lambda dit: block.empty_memory(dit, settings, batch, *latents[1:3]),
+                results=jax.sharding.SingleDeviceSharding(self.device),
             ),
             "block": Program(functools.partial(_make_block, settings, latents), donate=[1]),
             "store_block": Program(functools.partial(_store_block, settings), donate=[1]),
@@ -204,27 +205,19 @@ def _store_block(
 
 def _decode_first(vae: WanVAE, latent: Float[Array, "b h w c"]) -> tuple[Pixels, Cache]:
     pixels, cache = vae.decode_first(latent)
-    return _to_uint8(pixels), cache
+    return to_uint8(pixels), cache
 
 
 def _decode_next(vae: WanVAE, latent: Float[Array, "b h w c"], cache: Cache) -> tuple[Pixels, Cache]:
     pixels, cache = vae.decode_next(latent, cache)
-    return _to_uint8(pixels), cache
+    return to_uint8(pixels), cache
 
 
 def _encode_first(vae: WanVAE, frame: UInt8[Array, "b height width rgb"]) -> tuple[Float[Array, "b h w c"], Cache]:
-    return vae.encode_first(_from_uint8(frame))
+    return vae.encode_first(from_uint8(frame))
 
 
 def _encode_next(
     vae: WanVAE, frames: UInt8[Array, "b f height width rgb"], cache: Cache
 ) -> tuple[Float[Array, "b h w c"], Cache]:
-    return vae.encode_next(_from_uint8(frames), cache)
-
-
-def _to_uint8(pixels: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
-    return jnp.round((jnp.clip(pixels.astype(jnp.float32), -1, 1) + 1) * 127.5).astype(jnp.uint8)
-
-
-def _from_uint8(pixels: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return pixels.astype(jnp.float32) / 127.5 - 1
+    return vae.encode_next(from_uint8(frames), cache)

@@ -12,13 +12,12 @@ class Program:
 
     Args:
         donate: positions of arguments whose buffers the program may reuse.
-        device: of the results; None: where the arguments are, or JAX's first if none of them is used.
+        results: shardings of the results, a tree or one for all (None inside: the compiler's choice); None: where the
+            arguments are, or JAX's first device if none of them is used.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], *, donate: Sequence[int] = (), device: jax.Device | None = None
-    ) -> None:
-        where = {} if device is None else {"out_shardings": jax.sharding.SingleDeviceSharding(device)}
+    def __init__(self, function: Callable[..., Any], *, donate: Sequence[int] = (), results: Any = None) -> None:
+        where = {} if results is None else {"out_shardings": results}
         self._jitted = jax.jit(function, donate_argnums=tuple(donate), **where)
         self._compiled: jax.stages.Compiled | None = None
         self.compile_seconds = 0.0

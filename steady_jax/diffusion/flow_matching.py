@@ -15,9 +15,10 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from steady_jax.shapes import Array, Float
+from steady_jax.shapes import Array, Float, Int
 
 TIMESTEPS = 1000  # timesteps per unit of sigma, and entries of the table
+SCORED = (20.0, 980.0)  # timesteps between which scores are asked for: at the ends they say nothing
 
 
 def shifted(sigma: np.ndarray | float, shift: float) -> np.ndarray | float:
@@ -41,6 +42,12 @@ def nearest_sigma(timesteps: Float[Array, "*shape"], shift: float) -> Float[Arra
     """
     distance = jnp.abs(jnp.asarray(timestep_table(shift)) - timesteps[..., None])
     return jnp.asarray(sigma_table(shift))[jnp.argmin(distance, axis=-1)]
+
+
+def score_timesteps(entries: Int[Array, "*shape"], shift: float) -> Float[Array, "*shape"]:
+    """The timesteps of entries 0..999 (timesteps before the shift), shifted and kept within SCORED."""
+    table = shifted(np.arange(TIMESTEPS) / TIMESTEPS, shift) * TIMESTEPS
+    return jnp.asarray(np.clip(table, *SCORED).astype(np.float32))[entries]
 
 
 def training_weights(shift: float) -> np.ndarray:

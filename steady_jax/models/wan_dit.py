@@ -16,12 +16,13 @@ from einops import rearrange
 from flax import nnx
 
 from steady_jax.nn import kv_cache
-from steady_jax.nn.attention import attention, check_backend
+from steady_jax.nn.attention import attention, check_backend, clip_attention
 from steady_jax.nn.embeddings import sinusoid
 from steady_jax.nn.kv_cache import CacheView, KVCache
-from steady_jax.nn.modules import check_dtype, linear, precision_of, stacked
+from steady_jax.nn.modules import check_dtype, check_remat, linear, precision_of, rematerialised, stacked
 from steady_jax.nn.norms import layer_norm, rms_norm
 from steady_jax.nn.rope import axis_pairs, rotate, rotation
+from steady_jax.parallel import constrain
 from steady_jax.shapes import Array, Float, Latents
 
 
@@ -41,7 +42,7 @@ class DiTConfig:
     eps: float = 1e-6
     dtype: str = "bfloat16"  # of matrix products and activations
     attention: str = "auto"  # backend, see nn.attention
-    remat: bool = False  # recompute each layer in the backward pass
+    remat: str = "none"  # what a layer computes again in the backward pass, see nn.modules.REMAT
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.width % self.heads or self.head_width % 2 or axis_pairs(self.head_width)[1] == 0:
@@ -53,6 +54,7 @@ class DiTConfig:
             raise ValueError(f"frequency_width must be even (cosines and sines), got {self.frequency_width}")
         check_dtype(self.dtype)
         check_backend(self.attention)
+        check_remat(self.remat)
 
     @property
     def head_width(self) -> int:
@@ -107,17 +109,17 @@ class Attention(nnx.Module):
         self.heads = config.heads
         self.eps = config.eps
 
-    def queries(self, x: Float[Array, "b t d"]) -> Float[Array, "b t n h"]:
+    def queries(self, x: Float[Array, "b *t d"]) -> Float[Array, "b *t n h"]:
         return self._split(rms_norm(self.q(x), self.norm_q[...], self.eps))
 
-    def keys_values(self, x: Float[Array, "b t d"]) -> tuple[Float[Array, "b t n h"], Float[Array, "b t n h"]]:
+    def keys_values(self, x: Float[Array, "b *t d"]) -> tuple[Float[Array, "b *t n h"], Float[Array, "b *t n h"]]:
         return self._split(rms_norm(self.k(x), self.norm_k[...], self.eps)), self._split(self.v(x))
 
-    def output(self, x: Float[Array, "b t n h"]) -> Float[Array, "b t d"]:
-        return self.o(rearrange(x, "b t n h -> b t (n h)"))
+    def output(self, x: Float[Array, "b *t n h"]) -> Float[Array, "b *t d"]:
+        return self.o(rearrange(x, "b ... n h -> b ... (n h)"))
 
     def _split(self, x: Array) -> Array:
-        return rearrange(x, "b t (n h) -> b t n h", n=self.heads)
+        return rearrange(x, "b ... (n h) -> b ... n h", n=self.heads)
 
 
 class FeedForward(nnx.Module):
@@ -160,23 +162,23 @@ class Block(nnx.Module):
             x: t tokens in each of f frames.
             time: projected timestep of each frame, six vectors, float32.
             prompt: this layer's cross-attention keys and values (without the axis l).
-            attend: self-attention (q, k, v) -> (output, what to keep of this layer), all tokens of all frames in one
-                axis.
+            attend: self-attention (q, k, v) -> (output, what to keep of this layer), all but the last of shape
+                [b, f, t, n, h]. Frames stay an axis of their own, as their tokens may be cut over devices.
         Returns: x after the layer, and what `attend` kept.
         """
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = jnp.split(time + self.modulation[...], 6, axis=2)
-        flat, framed = (lambda y: rearrange(y, "b f t d -> b (f t) d")), (lambda y: y.reshape(x.shape))
-
-        h = flat(self._modulated(x, shift, scale))
-        out, kept = attend(self.self_attn.queries(h), *self.self_attn.keys_values(h))
-        x = _gated(x, gate, framed(self.self_attn.output(out)))
+        h = self._modulated(x, shift, scale)
+        q, k, v = self.self_attn.queries(h), *self.self_attn.keys_values(h)
+        out, kept = attend(*(constrain(y, "b f t n h") for y in (q, k, v)))
+        x = constrain(_gated(x, gate, self.self_attn.output(out)), "b f t d")
 
         h = layer_norm(x, self.config.eps) * self.norm_weight[...] + self.norm_bias[...]
-        q = self.cross_attn.queries(flat(h.astype(x.dtype)))
+        q = constrain(self.cross_attn.queries(h.astype(x.dtype)), "b f t n h")
         out = attention(q, prompt.k, prompt.v, backend=self.config.attention)
-        x = x + framed(self.cross_attn.output(out))
+        x = constrain(x + self.cross_attn.output(out), "b f t d")
 
-        return _gated(x, ffn_gate, self.ffn(self._modulated(x, ffn_shift, ffn_scale))), kept
+        x = _gated(x, ffn_gate, self.ffn(self._modulated(x, ffn_shift, ffn_scale)))
+        return constrain(x, "b f t d"), kept
 
     def _modulated(self, x: Array, shift: Array, scale: Array) -> Array:
         return (layer_norm(x, self.config.eps) * (1 + scale) + shift).astype(x.dtype)
@@ -240,15 +242,33 @@ class WanDiT(nnx.Module):
         turn = rotation(jnp.arange(x.shape[1]), *grid, self.config.head_width)
 
         def attend(q: Array, k: Array, v: Array) -> tuple[Array, None]:
-            return attention(rotate(q, turn), rotate(k, turn), v, backend=self.config.attention), None
+            return clip_attention(rotate(q, turn), rotate(k, turn), v, backend=self.config.attention), None
 
-        def layer(h: Array, xs: tuple[Block, PromptKV]) -> tuple[Array, None]:
-            block, prompt_of_layer = xs
-            return block(h, projected, prompt_of_layer, attend)
+        return self._clip(x, timesteps, prompt, attend)
 
-        time, projected = self._time(timesteps)
-        h, _ = jax.lax.scan(self._remat(layer), self.patch_embed(x), (self.blocks, prompt))
-        return self._velocity(h, time, x.shape)
+    def block_causal(self, x: Latents, timesteps: Float[Array, "b f"], prompt: PromptKV, frames: int) -> Latents:
+        """Velocity of whole clips in one pass, where each block attends to itself and to all blocks before it.
+
+        It equals `causal` over a buffer from which nothing was evicted, where each block before was stored from its
+        own x at its own timestep. So clean frames in front of noisy ones need a timestep of 0.
+
+        Args:
+            x, timesteps, prompt: as in `__call__`.
+            frames: of a block.
+        Raises:
+            ValueError: the clip does not divide into blocks.
+        """
+        if frames < 1 or x.shape[1] % frames:
+            raise ValueError(
+                f"a clip must be whole blocks, got {x.shape[1]} frames in blocks of {frames}; change block_frames"
+            )
+        turn = rotation(jnp.arange(x.shape[1]), *self.config.grid(*x.shape[2:4]), self.config.head_width)
+
+        def attend(q: Array, k: Array, v: Array) -> tuple[Array, None]:
+            q, k = rotate(q, turn), rotate(k, turn)
+            return clip_attention(q, k, v, frames=frames, backend=self.config.attention), None
+
+        return self._clip(x, timesteps, prompt, attend)
 
     def causal(
         self, x: Latents, timesteps: Float[Array, "b f"], prompt: PromptKV, cache: KVCache, view: CacheView
@@ -264,7 +284,7 @@ class WanDiT(nnx.Module):
             return h, None
 
         time, projected = self._time(timesteps)
-        h, _ = jax.lax.scan(self._remat(layer), self.patch_embed(x), self._layers(prompt))
+        h, _ = jax.lax.scan(self._remat(layer), self._tokens(x), self._layers(prompt))
         return self._velocity(h, time, x.shape)
 
     def refresh(
@@ -276,11 +296,11 @@ class WanDiT(nnx.Module):
             carry: tuple[Array, KVCache], xs: tuple[Block, PromptKV, Array]
         ) -> tuple[tuple[Array, KVCache], None]:
             (h, cache), (block, prompt_of_layer, index) = carry, xs
-            h, (k, v) = block(h, projected, prompt_of_layer, self._attend(cache, index, view))
-            return (h, kv_cache.store(cache, k, v, index, view.start)), None
+            h, stored = block(h, projected, prompt_of_layer, self._attend(cache, index, view))
+            return (h, kv_cache.store(cache, stored, index, view.start)), None
 
         _, projected = self._time(timesteps)
-        (_, cache), _ = jax.lax.scan(layer, (self.patch_embed(x), cache), self._layers(prompt))
+        (_, cache), _ = jax.lax.scan(layer, (self._tokens(x), cache), self._layers(prompt))
         return cache
 
     def encode_prompt(self, embeddings: Float[Array, "b t c"]) -> PromptKV:
@@ -294,14 +314,30 @@ class WanDiT(nnx.Module):
                 f"prompt embeddings must be [batch, {self.config.text_length}, {self.config.text_width}], "
                 f"got {list(embeddings.shape)}"
             )
-        text = self.text_embed(embeddings)
-        return jax.lax.map(lambda block: PromptKV(*block.cross_attn.keys_values(text)), self.blocks)
+        text = constrain(self.text_embed(constrain(embeddings, "b t c")), "b t c")
+
+        def of_layer(block: Block) -> PromptKV:
+            return PromptKV(*(constrain(x, "b s n h") for x in block.cross_attn.keys_values(text)))
+
+        return jax.lax.map(of_layer, self.blocks)
 
     def empty_cache(self, batch: int, slots: int, height: int, width: int) -> KVCache:
         """A buffer of `slots` frames of height x width latents, in the compute dtype."""
         config = self.config
         tokens = slots * config.tokens_per_frame(height, width)
         return kv_cache.zeros(config.layers, batch, tokens, config.width, config.dtype)
+
+    def _clip(self, x: Latents, timesteps: Array, prompt: PromptKV, attend: Attend) -> Latents:
+        def layer(h: Array, xs: tuple[Block, PromptKV]) -> tuple[Array, None]:
+            block, prompt_of_layer = xs
+            return block(h, projected, prompt_of_layer, attend)
+
+        time, projected = self._time(timesteps)
+        h, _ = jax.lax.scan(self._remat(layer), self._tokens(x), (self.blocks, prompt))
+        return self._velocity(h, time, x.shape)
+
+    def _tokens(self, x: Latents) -> Float[Array, "b f t d"]:
+        return constrain(self.patch_embed(constrain(x, "b f h w c")), "b f t d")
 
     def _attend(self, cache: KVCache, layer: Array, view: CacheView) -> Attend:
         return lambda q, k, v: kv_cache.attend(q, k, v, cache, layer, view, self.config.attention)
@@ -310,16 +346,18 @@ class WanDiT(nnx.Module):
         return self.blocks, prompt, jnp.arange(self.config.layers)
 
     def _time(self, timesteps: Float[Array, "b f"]) -> tuple[Float[Array, "b f d"], Float[Array, "b f 6 d"]]:
-        embedded = self.time_embed(sinusoid(timesteps, self.config.frequency_width))
-        return embedded, rearrange(self.time_project(nnx.silu(embedded)), "b f (six d) -> b f six d", six=6)
+        embedded = constrain(self.time_embed(sinusoid(timesteps, self.config.frequency_width)), "b f d")
+        projected = constrain(self.time_project(nnx.silu(embedded)), "b f d")
+        return embedded, rearrange(projected, "b f (six d) -> b f six d", six=6)
 
     def _velocity(self, h: Array, time: Array, shape: tuple[int, ...]) -> Latents:
         rows, patch = shape[2] // self.config.patch, self.config.patch
-        patches = self.head(h, time).astype(jnp.float32)
-        return rearrange(patches, "b f (h w) (p q c) -> b f (h p) (w q) c", h=rows, p=patch, q=patch)
+        patches = constrain(self.head(h, time).astype(jnp.float32), "b f t d")
+        x = rearrange(patches, "b f (h w) (p q c) -> b f (h p) (w q) c", h=rows, p=patch, q=patch)
+        return constrain(x, "b f h w c")
 
     def _remat(self, layer: Callable) -> Callable:
-        return jax.checkpoint(layer) if self.config.remat else layer
+        return rematerialised(layer, self.config.remat)
 
 
 def _gated(x: Array, gate: Array, y: Array) -> Array:

@@ -5,7 +5,9 @@ No backend builds a mask or a bias of t x s: the prefix is a number, and slots b
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 
+from steady_jax import parallel
 from steady_jax.nn.attention_chunked import chunked
 from steady_jax.nn.attention_tpu import splash
 from steady_jax.shapes import Array, Float, Int
@@ -15,24 +17,25 @@ CUDNN_HEAD_STEP = 8
 
 
 def attention(
-    q: Float[Array, "b t n h"],
+    q: Float[Array, "b *t n h"],
     k: Float[Array, "b s n h"],
     v: Float[Array, "b s n h"],
     *,
     valid_tokens: Int[Array, ""] | int | None = None,
     backend: str = "auto",
-) -> Float[Array, "b t n h"]:
+) -> Float[Array, "b *t n h"]:
     """Attends from every query to the first `valid_tokens` keys, with float32 softmax.
 
+    On a mesh every device attends from its own queries, with its own heads of its own items, to all keys.
+
     Args:
-        q: queries.
+        q: queries; with an axis for frames before the tokens, the tokens of each frame are cut over the mesh.
         k: keys, cast to q's dtype.
         v: values, cast to q's dtype.
         valid_tokens: how many keys take part, 1..s, the same for all items; None: all of them.
         backend: "auto" asks `choose_backend` about JAX's default platform, at trace time. A program that is lowered for
             another platform names its backend:
             "xla" (plain float32 scores, the reference), "chunked" (CPU), "cudnn" (GPU, bfloat16 or float16), "tpu".
-            On TPU a program for several devices calls attention inside `jax.shard_map`.
 
     Returns:
         The attended values in q's dtype. Reverse-mode differentiable in q, k and v.
@@ -47,7 +50,42 @@ def attention(
         backend = choose_backend(jax.default_backend(), q.dtype, q.shape[-1])
     check_backend(backend)
     k, v = k.astype(q.dtype), v.astype(q.dtype)
-    return BACKENDS[backend](q, k, v, valid_tokens)
+
+    def local(q: Array, k: Array, v: Array, valid_tokens: Array | int | None) -> Array:
+        flat = rearrange(q, "b ... n h -> b (...) n h")
+        return BACKENDS[backend](flat, k, v, valid_tokens).reshape(q.shape)
+
+    layouts = ("b f t n h" if q.ndim == 5 else "b t n h", "b s n h", "b s n h", "")
+    return parallel.per_device(local, (q, k, v, valid_tokens), layouts)
+
+
+def clip_attention(
+    q: Float[Array, "b f t n h"],
+    k: Float[Array, "b f t n h"],
+    v: Float[Array, "b f t n h"],
+    *,
+    frames: int | None = None,
+    backend: str = "auto",
+) -> Float[Array, "b f t n h"]:
+    """Attends from every token of a clip to all of them or, block by block, to its own block and those before.
+
+    Args:
+        q, k, v: of t tokens in each of f frames.
+        frames: of a block, divides f; None: no blocks.
+        backend: as in `attention`.
+    """
+    total, tokens = q.shape[1:3]
+    block = frames or total
+
+    def local(q: Array, k: Array, v: Array) -> Array:
+        k, v = (rearrange(parallel.all_tokens(x, tokens), "b f t n h -> b (f t) n h") for x in (k, v))
+
+        def of_block(end: int) -> Array:  # a prefix of keys for each block: no mask of t x s
+            return attention(q[:, end - block : end], k[:, : end * tokens], v[:, : end * tokens], backend=backend)
+
+        return jnp.concatenate([of_block(end) for end in range(block, total + 1, block)], axis=1)
+
+    return parallel.per_device(local, (q, k, v), ["b f t n h"] * 3)
 
 
 def check_backend(backend: str) -> None:

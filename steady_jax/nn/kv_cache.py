@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from steady_jax import parallel
 from steady_jax.nn.attention import attention
 from steady_jax.nn.rope import Rotation, rotate
+from steady_jax.parallel import constrain
 from steady_jax.shapes import Array, Float, Int
 
 
@@ -21,7 +23,7 @@ from steady_jax.shapes import Array, Float, Int
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class KVCache:
-    """Keys and values of past frames, all layers stacked."""
+    """Keys and values of past frames, all layers stacked; or of one layer's block, without the axis l."""
 
     k: Float[Array, "l b s d"]  # heads side by side: a last axis of full width needs no padding on a TPU
     v: Float[Array, "l b s d"]
@@ -42,48 +44,71 @@ class CacheView:
 
 
 def attend(
-    q: Float[Array, "b t n h"],
-    k: Float[Array, "b t n h"],
-    v: Float[Array, "b t n h"],
+    q: Float[Array, "b f t n h"],
+    k: Float[Array, "b f t n h"],
+    v: Float[Array, "b f t n h"],
     cache: KVCache,
     layer: Int[Array, ""],
     view: CacheView,
     backend: str,
-) -> tuple[Float[Array, "b t n h"], tuple[Float[Array, "b t n h"], Float[Array, "b t n h"]]]:
+) -> tuple[Float[Array, "b f t n h"], KVCache]:
     """Attends from a block to one layer's buffer with the block's own keys and values in their place.
 
-    Returns: the attention output, and the block's keys and values as they would be stored.
+    Args:
+        q, k, v: of t tokens in each of the block's f frames.
+        layer: which one of the buffer.
+    Returns: the attention output, and the block's keys and values as they would be stored, of this one layer.
     """
     k = k if view.stored is None else rotate(k, view.stored)
     k, v = k.astype(cache.k.dtype), v.astype(cache.v.dtype)
-    keys = _with_block(cache.k, k, layer, view.start)
-    values = _with_block(cache.v, v, layer, view.start)
-    keys = keys if view.read is None else rotate(keys, view.read)
-    valid_tokens = view.start + q.shape[1]
-    out = attention(rotate(q, view.query), keys, values, valid_tokens=valid_tokens, backend=backend)
-    return out, (k, v)
+    tokens, heads = q.shape[2:4]
+
+    def local(q: Array, k: Array, v: Array, keys: Array, values: Array, start: Array, read: Rotation | None) -> Array:
+        keys = _with_block(keys, parallel.all_tokens(k, tokens), start)
+        values = _with_block(values, parallel.all_tokens(v, tokens), start)
+        keys = keys if read is None else rotate(keys, read)
+        return attention(q, keys, values, valid_tokens=start + q.shape[1] * tokens, backend=backend)
+
+    past = (_layer(buffer, layer, heads) for buffer in (cache.k, cache.v))
+    out = parallel.per_device(
+        local,
+        (rotate(q, view.query), k, v, *past, view.start, view.read),
+        ("b f t n h", "b f t n h", "b f t n h", "b s n h", "b s n h", "", ""),
+    )
+    return out, KVCache(_merged(k), _merged(v))
 
 
-def store(
-    cache: KVCache, k: Float[Array, "b t n h"], v: Float[Array, "b t n h"], layer: Int[Array, ""], start: Int[Array, ""]
-) -> KVCache:
-    """Writes a block's keys and values into one layer, in place where the caller donates the buffer."""
+def store(cache: KVCache, block: KVCache, layer: Int[Array, ""], start: Int[Array, ""]) -> KVCache:
+    """Writes a block's keys and values (see `attend`) into one layer, in place where the caller donates the buffer."""
 
     def write(buffer: Array, block: Array) -> Array:
-        merged = rearrange(block, "b t n h -> 1 b t (n h)")
-        return jax.lax.dynamic_update_slice(buffer, merged, (layer, 0, start, 0))
+        written = jax.lax.dynamic_update_slice(buffer, block[None], (layer, 0, start, 0))
+        return constrain(written, "l b s d")
 
-    return KVCache(write(cache.k, k), write(cache.v, v))
+    return KVCache(write(cache.k, block.k), write(cache.v, block.v))
 
 
-def _with_block(buffer: Array, block: Array, layer: Int[Array, ""], start: Int[Array, ""]) -> Array:
-    """One layer's keys or values with the block's in their place, split into heads."""
-    one = jax.lax.dynamic_index_in_dim(buffer, layer, keepdims=False)
-    one = jax.lax.dynamic_update_slice_in_dim(one, rearrange(block, "b t n h -> b t (n h)"), start, axis=1)
-    return rearrange(one, "b s (n h) -> b s n h", n=block.shape[2])
+def _layer(buffer: Float[Array, "l b s d"], layer: Int[Array, ""], heads: int) -> Float[Array, "b s n h"]:
+    """One layer's keys or values, split into heads."""
+    one = constrain(jax.lax.dynamic_index_in_dim(buffer, layer, keepdims=False), "b s d")
+    return rearrange(one, "b s (n h) -> b s n h", n=heads)
+
+
+def _with_block(past: Float[Array, "b s n h"], block: Float[Array, "b f t n h"], start: Int[Array, ""]) -> Array:
+    """One layer's keys or values with the block's in their place."""
+    merged = rearrange(past, "b s n h -> b s (n h)")
+    merged = jax.lax.dynamic_update_slice_in_dim(merged, rearrange(block, "b f t n h -> b (f t) (n h)"), start, axis=1)
+    return merged.reshape(past.shape)
+
+
+def _merged(x: Float[Array, "b f t n h"]) -> Float[Array, "b s d"]:
+    """Keys or values of a block as the buffer holds them."""
+    framed = constrain(rearrange(x, "b f t n h -> b f t (n h)"), "b f t e")
+    framed = constrain(framed, "b f s d")  # while frames are apart, as their tokens are cut
+    return constrain(rearrange(framed, "b f t d -> b (f t) d"), "b s d")
 
 
 def zeros(layers: int, batch: int, tokens: int, width: int, dtype: str) -> KVCache:
     """An empty buffer of `tokens` = slots * tokens per frame."""
     shape = (layers, batch, tokens, width)
-    return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+    return KVCache(*(constrain(jnp.zeros(shape, dtype), "l b s d") for _ in range(2)))

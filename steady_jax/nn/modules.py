@@ -7,12 +7,29 @@ import jax.numpy as jnp
 from flax import nnx
 
 DTYPES = ("bfloat16", "float32")
+REMAT = {  # what of a layer is kept for the backward pass, all else is computed again; None: everything is kept
+    "none": None,
+    "layer": jax.checkpoint_policies.nothing_saveable,  # only what goes into the layer
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # matrix products, but not attention
+}
 
 
 def check_dtype(dtype: str) -> None:
     """Raises ValueError if a network cannot compute in `dtype`."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+
+
+def check_remat(name: str) -> None:
+    """Raises ValueError if no rule of rematerialisation has this name."""
+    if name not in REMAT:
+        raise ValueError(f"remat must be one of {', '.join(REMAT)}, got {name!r}")
+
+
+def rematerialised(layer: Callable, name: str) -> Callable:
+    """The layer, for `lax.scan`, that keeps for its gradient only what the rule `name` of REMAT says."""
+    # inside a scan the compiler cannot undo rematerialisation, so it needs no barriers against that
+    return layer if REMAT[name] is None else jax.checkpoint(layer, policy=REMAT[name], prevent_cse=False)
 
 
 def linear(inputs: int, outputs: int, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:

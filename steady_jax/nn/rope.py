@@ -73,12 +73,16 @@ def rotation(positions: Int[Array, "f"], rows: int, columns: int, head_width: in
     return Rotation(jnp.cos(angle), jnp.sin(angle))
 
 
-def rotate(x: Float[Array, "b t n h"], by: Rotation) -> Float[Array, "b t n h"]:
+def rotate(x: Float[Array, "b *t n h"], by: Rotation) -> Float[Array, "b *t n h"]:
     """Turns each channel pair of x. Computed in float32, as positions matter more than the products; returned in x's
     dtype.
+
+    Args:
+        x: queries or keys, their tokens in one axis or in several, frames first.
+        by: for all those tokens.
     """
     even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
-    cos, sin = by.cos[:, None], by.sin[:, None]
+    cos, sin = (table.reshape(*x.shape[1:-2], 1, -1) for table in (by.cos, by.sin))
     return jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1).reshape(x.shape).astype(x.dtype)
 
 

@@ -1,6 +1,7 @@
 """Command lines of the form --config=FILE.py[:ARGUMENT] --config.key=value, whose errors are one line.
 
-A key that is true or false is also a word of its own: --resume for --config.resume=True.
+A key may be said without the word config, --workdir=FOLDER for --config.workdir=FOLDER, and one that is true or false
+is also a word of its own: --resume for --config.resume=True.
 """
 
 import contextlib
@@ -112,10 +113,12 @@ def _defaults(file: str) -> ConfigDict:
 
 
 def _spelt_out(word: str, config: ConfigDict) -> str:
-    """--config.KEY=True for --KEY, where KEY is true or false in the config."""
-    key = word.removeprefix("--")
-    is_switch = word.startswith("--") and isinstance(config.get(key), bool)
-    return f"--config.{key}=True" if is_switch else word
+    """--config.KEY=VALUE for --KEY=VALUE, and --config.KEY=True for --KEY where KEY is true or false in the config."""
+    key, _, value = word.removeprefix("--").partition("=")
+    if not word.startswith("--") or key not in (known for known, _ in _flat(config)):
+        return word
+    is_switch = "=" not in word and isinstance(config.get(key), bool)
+    return f"--config.{key}=True" if is_switch else f"--config.{key}={value}" if "=" in word else f"--config.{key}"
 
 
 def _config_file(argv: Sequence[str]) -> str:

@@ -1,9 +1,10 @@
-"""One line that says how far a rollout is: `frames 48/160  6.2 FPS  time left 0:18`.
+"""One line that says how far a rollout is: `frames 48/160  6.2 FPS  time left 0:18`; or training, counted in steps.
 
 Not tqdm: a log file gets carriage returns from it instead of lines, its rate includes the time of the first compile,
 and its clock cannot be replaced in a test. What would be left of it is a carriage return.
 """
 
+import dataclasses
 import io
 import os
 import shutil
@@ -19,21 +20,41 @@ SECONDS_BETWEEN_LINES = 10.0  # in a log file
 CLEAR_TO_END = "\x1b[K"
 
 
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """What is counted, and how its speed is written."""
+
+    name: str
+    speed: str  # a format of units per second
+
+
+FRAMES = Unit("frames", "{:.1f} FPS")
+STEPS = Unit("step", "{:.3g} steps/s")
+RECORDS = Unit("records", "{:.3g} records/s")
+
+
 class Progress:
-    """Shows a stage or the count of frames: one rewritten line on a terminal, a line now and then in a log.
+    """Shows a stage or a count, of frames if not told otherwise: one rewritten line on a terminal, a line now and then
+    in a log.
 
     A context manager. Several threads may use it, each for videos of its own.
 
     Args:
-        total_frames: frames of all videos of the run.
+        total: of the run: frames of all its videos, or steps.
+        unit: what is counted.
         stream: where to write, stderr if None.
         clock: seconds that only grow.
     """
 
     def __init__(
-        self, total_frames: int, *, stream: io.TextIOBase | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        *,
+        unit: Unit = FRAMES,
+        stream: io.TextIOBase | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total, self._clock = total_frames, clock
+        self._total, self._unit, self._clock = total, unit, clock
         self._stream = sys.stderr if stream is None else stream
         self._on_terminal = self._stream.isatty()
         self._marks: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)
@@ -43,24 +64,25 @@ class Progress:
         self._lock = threading.RLock()
 
     def stage(self, name: str) -> None:
-        """Shows what is done instead of frames, for example "compiling". Its time does not count as time for frames."""
+        """Shows what is done instead of the count, for example "compiling". Its time does not count in the speed."""
         with self._lock:
             self._marks.clear()
             self._show(name, now=True)
 
-    def update(self, frames_done: int) -> None:
-        """Shows that so many frames of the run are done."""
+    def update(self, done: int, note: str = "") -> None:
+        """Shows that so many frames or steps of the run are done, and a note behind it."""
         with self._lock:
-            self._done = frames_done
-            self._marks.append((self._clock(), frames_done))
-            self._show(progress_text(frames_done, self._total, speed(self._marks)), now=False)
+            self._done = done
+            self._marks.append((self._clock(), done))
+            text = progress_text(done, self._total, speed(self._marks), self._unit)
+            self._show(f"{text}  {note}" if note else text, now=False)
 
-    def add(self, frames: int, *, were_there: bool = False) -> None:
-        """Shows that so many more frames are done; those that were there already say nothing of the speed."""
+    def add(self, count: int, *, were_there: bool = False) -> None:
+        """Shows that so many more are done; those that were there already say nothing of the speed."""
         with self._lock:
             if were_there:
                 self._marks.clear()
-            self.update(self._done + frames)
+            self.update(self._done + count)
 
     def say(self, text: str) -> None:
         """Writes a line that stays, above the line that is rewritten."""
@@ -101,19 +123,19 @@ class Progress:
 
 
 def speed(marks: Sequence[tuple[float, int]]) -> float | None:
-    """Returns frames per second from the first to the last of (seconds, frames done); None before it can be known."""
+    """Returns units per second from the first to the last of (seconds, units done); None before it can be known."""
     if len(marks) < 2:
         return None
     (start, first), (end, last) = marks[0], marks[-1]
     return (last - first) / (end - start) if end > start and last > first else None
 
 
-def progress_text(frames_done: int, total_frames: int, fps: float | None) -> str:
-    """Returns the line; speed and time left are missing while `fps` is None."""
-    count = f"frames {frames_done}/{total_frames}"
-    if fps is None:
+def progress_text(done: int, total: int, per_second: float | None, unit: Unit = FRAMES) -> str:
+    """Returns the line; speed and time left are missing while the speed is None."""
+    count = f"{unit.name} {done}/{total}"
+    if per_second is None:
         return count
-    return f"{count}  {fps:.1f} FPS  time left {clock_text((total_frames - frames_done) / fps)}"
+    return f"{count}  {unit.speed.format(per_second)}  time left {clock_text((total - done) / per_second)}"
 
 
 def clock_text(seconds: float) -> str:

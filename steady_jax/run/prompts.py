@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from steady_jax.prompt_file import prompts_in
+
 LONGEST_NAME = 60  # characters of a prompt in a file name
 
 
@@ -24,18 +26,11 @@ def read_prompts(prompt: str | None, prompt_file: str | None, scenes: str | None
         )
     if scenes is not None:
         return []
-    lines = [prompt] if prompt is not None else _lines(Path(prompt_file))
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"a prompt must not be empty, got {prompt_file or repr(prompt)} without any text")
-    return prompts
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines()  # some editors begin a file with a byte-order mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"a prompt file is UTF-8 text, but {file} is not ({error}); save it as UTF-8") from error
+    if prompt_file is not None:
+        return prompts_in(Path(prompt_file).read_bytes(), prompt_file)
+    if not prompt.strip():
+        raise ValueError(f"a prompt must not be empty, got {prompt!r} without any text")
+    return [prompt.strip()]
 
 
 def video_name(prompt: str, seed: int, index: int | None = None) -> str:

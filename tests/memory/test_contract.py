@@ -151,7 +151,7 @@ def first_layer(dit, prompt, x0, positions):
     time = rearrange(dit.time_project(nnx.silu(embedded)), "b f (six d) -> b f six d", six=6)
     _, (k, v) = layer(dit.patch_embed(x0), time, prompt, lambda q, k, v: (q, (k, v)))
     k = rotate(k, rotation(positions, *CONFIG.grid(*x0.shape[2:4]), CONFIG.head_width))
-    return tuple(rearrange(x, "b t n h -> b t (n h)") for x in (k, v))
+    return tuple(rearrange(x, "b f t n h -> b (f t) (n h)") for x in (k, v))
 
 
 @every_policy

@@ -14,6 +14,7 @@ from steady_jax.block import BlockSettings
 from steady_jax.diffusion.flow_matching import FewSteps
 from steady_jax.memory.self_forcing import SelfForcing
 from steady_jax.models.wan_dit import DIT_SIZES, DiTConfig, WanDiT
+from steady_jax.nn.modules import REMAT
 from steady_jax.nn.norms import rms_norm
 
 TINY = DiTConfig(
@@ -105,17 +106,78 @@ def test_each_frame_has_its_own_timestep_and_each_item_its_own_result():
     assert np.abs(same_timestep - alone).max() > 1e-3
 
 
-def test_remat_changes_nothing_but_memory():
+@pytest.mark.parametrize("frames", [2, 3])
+def test_block_causal_in_one_pass_equals_diffusers(frames):
+    oracle = diffusers_network(SkyReelsV2Transformer3DModel, inject_sample_info=False)
+    oracle._set_ar_attention(frames)
+    dit = dit_from_torch(arrays(oracle), SETTINGS)
+    x, text = random((1, 16, 6, HEIGHT, WIDTH)), random((1, TINY.text_length, TINY.text_width))
+    timesteps = jnp.float32([[900, 900, 900, 20, 20, 20]])
+    with torch.no_grad():
+        given = (torch.tensor(np.asarray(array)) for array in (x, timesteps, text))
+        expected = oracle(*given, enable_diffusion_forcing=True, return_dict=False)[0]
+    prompt = dit.encode_prompt(jnp.asarray(text))
+    ours = dit.block_causal(jnp.asarray(rearrange(x, "b c f h w -> b f h w c")), timesteps, prompt, frames)
+    np.testing.assert_allclose(rearrange(ours, "b f h w c -> b c f h w"), expected, atol=1e-4, rtol=0)
+
+
+def test_block_causal_in_one_pass_equals_blocks_over_the_buffer():
+    """And so do gradients, as far as they go through the block itself."""
+    frames, blocks = 2, 3
+    dit = parameters.random(WanDiT, TINY)
+    settings = BlockSettings(SelfForcing(), FewSteps(context_timestep=500), frames)
+    prompt = dit.encode_prompt(jnp.asarray(random((2, TINY.text_length, TINY.text_width))))
+    x = jnp.asarray(random((2, frames * blocks, HEIGHT, WIDTH, 16)))
+    timesteps = jnp.full(x.shape[:2], 500.0)
+    memory = block.empty_memory(dit, settings, 2, HEIGHT, WIDTH)
+    for index in range(blocks):
+        part = slice(index * frames, (index + 1) * frames)
+        memory, view = block.open_block(settings, TINY, memory, HEIGHT, WIDTH)
+
+        def of_block(own, part=part, memory=memory, view=view):
+            return dit.causal(own, timesteps[:, part], prompt, block.cache_of(memory), view)
+
+        def of_clip(own, part=part):
+            return dit.block_causal(x.at[:, part].set(own), timesteps, prompt, frames)[:, part]
+
+        ours, pull_back = jax.vjp(of_block, x[:, part])
+        expected, pull_back_whole = jax.vjp(of_clip, x[:, part])
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+        np.testing.assert_allclose(pull_back(ours)[0], pull_back_whole(ours)[0], atol=1e-5)
+        memory = block.refresh(dit, settings, memory, view, prompt, x[:, part])
+
+
+def test_a_clip_that_is_not_whole_blocks_is_refused():
+    dit, prompt, x, timesteps = small_case()
+    with pytest.raises(ValueError, match="got 2 frames in blocks of 3"):
+        dit.block_causal(x, timesteps, prompt, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in REMAT if name != "none"])
+def test_remat_changes_nothing_but_memory(name):
     dit, prompt, x, timesteps = small_case()
 
     def loss(dit):
         return jnp.sum(dit(x, timesteps, prompt) ** 2)
 
     plain = parameters.named(jax.grad(loss)(dit))
-    config = dataclasses.replace(TINY, remat=True)
+    config = dataclasses.replace(TINY, remat=name)
     remat = parameters.filled(parameters.abstract(WanDiT, config), parameters.named(dit))
     for path, gradient in parameters.named(jax.grad(loss)(remat)).items():
         np.testing.assert_allclose(gradient, plain[path], atol=1e-5, rtol=1e-4, err_msg=path)
+
+
+def test_remat_keeps_what_its_name_says():
+    """Counted in residuals of one gradient: everything, products of matrices, or only what goes into a layer."""
+    dit, prompt, x, timesteps = small_case()
+
+    def kept(name):
+        config = dataclasses.replace(TINY, remat=name)
+        network = parameters.filled(parameters.abstract(WanDiT, config), parameters.named(dit))
+        _, pull_back = jax.eval_shape(lambda network: jax.vjp(lambda n: n(x, timesteps, prompt), network), network)
+        return sum(leaf.size for leaf in jax.tree.leaves(pull_back))
+
+    assert kept("layer") < kept("dots") < kept("none")
 
 
 def test_bfloat16_is_near_float32():
@@ -158,6 +220,7 @@ def test_real_sizes_without_memory(size, billions):
         ({"heads": 0}, "got width 64 and heads 0"),
         ({"heads": 32}, "at least 6 channels"),
         ({"dtype": "float16"}, "got 'float16'"),
+        ({"remat": "full"}, "remat must be one of none, layer, dots, got 'full'"),
         ({"frequency_width": 31}, "frequency_width must be even"),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steady_jax.nn.attention import attention, available_backends, choose_backend
+from steady_jax.nn.attention import attention, available_backends, choose_backend, clip_attention
 from steady_jax.nn.attention_chunked import LARGEST_CHUNK, LARGEST_TILE
 from steady_jax.nn.attention_tpu import LANES, LARGEST_BLOCK, blocked, splash
 
@@ -249,6 +249,21 @@ def test_a_prefix_that_is_none_is_refused(valid_tokens):
     q, k, v = draw(SMALL)
     with pytest.raises(ValueError, match=rf"valid_tokens must lie in 1\.\.20 .*got {valid_tokens}"):
         attention(q, k, v, valid_tokens=valid_tokens)
+
+
+def test_blocks_of_a_clip_attend_to_themselves_and_to_what_is_before():
+    q, k, v = (x.reshape(2, 6, 5, 2, 8) for x in draw((2, 30, 30, 2, 8)))
+
+    def flat(x):
+        return x.reshape(2, -1, 2, 8)
+
+    np.testing.assert_array_equal(flat(clip_attention(q, k, v)), attention(flat(q), flat(k), flat(v)))
+    for frames in (1, 2, 6):
+        ours = clip_attention(q, k, v, frames=frames)
+        for frame in range(6):
+            seen = (frame // frames + 1) * frames
+            expected = attention(q[:, frame], flat(k[:, :seen]), flat(v[:, :seen]))
+            np.testing.assert_allclose(ours[:, frame], expected, atol=1e-6)
 
 
 def test_chunked_needs_no_memory_for_all_scores():

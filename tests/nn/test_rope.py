@@ -68,3 +68,10 @@ def test_unrotated_frames_stay_as_they_are():
 def test_pairs_are_split_as_published():
     assert rope.axis_pairs(128) == (22, 21, 21)
     assert rope.axis_pairs(32) == (6, 5, 5)
+
+
+def test_tokens_may_keep_their_frames_apart():
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 2 * 6, 3, 12)), jnp.float32)
+    turn = rope.rotation(jnp.array([4, 9]), 2, 3, 12)
+    framed = rope.rotate(x.reshape(2, 2, 6, 3, 12), turn)
+    np.testing.assert_array_equal(framed.reshape(x.shape), rope.rotate(x, turn))

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from steady_jax.run.progress import Progress, clock_text, progress_text, speed
+from steady_jax.run.progress import STEPS, Progress, clock_text, progress_text, speed
 
 
 class Clock:
@@ -238,3 +238,21 @@ def test_nothing_shown_is_nothing_written_and_an_error_ends_the_line(capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert [line.split("  ")[0] for line in err.splitlines()] == ["frames 4/10", "frames 5/10"]
+
+
+def test_steps_are_counted_like_frames_with_a_note_behind_them():
+    clock, log = Clock(), Log()
+    with Progress(6000, unit=STEPS, stream=log, clock=clock) as progress:
+        progress.update(100, note="loss 0.5")
+        clock.seconds += 10
+        progress.update(119, note="loss 0.123")
+        clock.seconds += 1000
+        progress.stage("making samples")
+        progress.update(120)
+    assert log.lines == [
+        "step 100/6000  loss 0.5",
+        "step 119/6000  1.9 steps/s  time left 51:35  loss 0.123",
+        "making samples",
+        "step 120/6000",
+    ]
+    assert progress_text(1, 3, 0.0234, STEPS) == "step 1/3  0.0234 steps/s  time left 1:25"

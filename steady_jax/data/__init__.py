@@ -1,0 +1,1 @@
+"""What training reads: records, sources of items, batches, and procedural clips."""

@@ -1,0 +1,1 @@
+"""Training: stages from reconstruction to distillation, and the trainer that runs them."""

@@ -1,0 +1,36 @@
+"""Videos of a student in training, for the stages that have one."""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from steady_jax import parallel
+from steady_jax.models.wan_dit import WanDiT
+from steady_jax.program import Program
+from steady_jax.shapes import Array, Latents, UInt8, UInt32
+from steady_jax.train import self_rollout
+from steady_jax.train.encoders import Encoders
+from steady_jax.train.self_rollout import RolloutSettings
+
+
+def sampler(rollout: RolloutSettings, mesh: Mesh) -> Program:
+    """The program (weights, embeddings, seeds) -> latents of whole rollouts with all calls."""
+    return Program(functools.partial(_sample, rollout), results=parallel.replicated(mesh))
+
+
+def samples(
+    sample: Program, weights: WanDiT, encoders: Encoders, prompts: Sequence[str]
+) -> Mapping[str, UInt8[np.ndarray, "f height width rgb"]]:
+    """Frames of one video per prompt, by names made of the prompts; the same noise each time."""
+    if not prompts:
+        return {}
+    seeds = np.arange(len(prompts), dtype=np.uint32)
+    return encoders.videos(prompts, sample(weights, encoders.of_prompts(prompts), seeds))
+
+
+def _sample(rollout: RolloutSettings, weights: WanDiT, embeddings: Array, seeds: UInt32[Array, "b"]) -> Latents:
+    rolled = self_rollout.roll(weights, rollout, embeddings, seeds, rollout.calls - 1)
+    return jnp.concatenate([rolled.before, rolled.clip], axis=1)
