@@ -1,6 +1,6 @@
 r"""The whole training chain at a size for a plain CPU: from procedural clips to a distilled student, 64x64.
 
-    for stage in tokenizer vae latents teacher ode_pairs ode_init dmd; do
+    for stage in tokenizer vae latents teacher ode_pairs ode_init dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
     python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model --block_frames=3 \
@@ -31,6 +31,7 @@ STAGES = {  # what a person calls a stage here, and which stage of the trainer i
     "ode_pairs": "ode_pairs",
     "ode_init": "ode_init",
     "dmd": "dmd",
+    "compare": "compare",
 }
 
 
@@ -38,7 +39,8 @@ def get_config(stage: str = "vae") -> ConfigDict:
     """Settings of one stage of the chain.
 
     Args:
-        stage: "tokenizer", "vae", "latents", "teacher", "ode_pairs", "ode_init" or "dmd", to be run in this order.
+        stage: "tokenizer", "vae", "latents", "teacher", "ode_pairs", "ode_init", "dmd" or "compare", to be run in this
+            order.
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known are {', '.join(STAGES)}")
@@ -52,6 +54,7 @@ def get_config(stage: str = "vae") -> ConfigDict:
         "ode_pairs": _ode_pairs,
         "ode_init": _ode_init,
         "dmd": _dmd,
+        "compare": _compare,
     }[stage](config)
     return config
 
@@ -67,7 +70,7 @@ def _small(config: ConfigDict) -> None:
 
 
 def _log_often(config: ConfigDict) -> None:
-    config.log_every, config.save_every, config.held_out_every, config.sample_every = 20, 200, 200, 1000
+    config.log_every, config.save_every, config.held_out_every, config.sample_every = 20, 100, 100, 500
 
 
 def _vae(config: ConfigDict) -> None:
@@ -93,7 +96,7 @@ def _teacher(config: ConfigDict) -> None:
     config.vae, config.tokenizer = str(RUNS / "vae" / "model"), str(RUNS / "tokenizer")
     config.train_text_encoder = True
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "latents"), 64
-    config.batch, config.train_steps = 32, 6000
+    config.batch, config.train_steps = 16, 1600
     config.shift = config.ode.shift = 3.0
     config.ode.guidance = 1.5
     config.sample_prompts = PROMPTS
@@ -106,7 +109,7 @@ def _ode_pairs(config: ConfigDict) -> None:
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
-    config.batch, config.records, config.records_per_shard = 16, 1024, 128
+    config.batch, config.records, config.records_per_shard = 16, 640, 64
     config.ode.guidance = 1.5
 
 
@@ -125,7 +128,7 @@ def _ode_init(config: ConfigDict) -> None:
     _student(config)
     config.init = str(RUNS / "teacher" / "model")
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "ode_pairs"), 64
-    config.batch, config.train_steps = 32, 2000
+    config.batch, config.train_steps = 16, 500
     config.optimiser.update(_adam(5e-4))
 
 
@@ -134,10 +137,19 @@ def _dmd(config: ConfigDict) -> None:
     config.init = str(RUNS / "ode_init" / "model")
     config.critic = config.teacher = str(RUNS / "teacher" / "model")
     config.data.kind = "nature_prompts"
-    config.batch, config.train_steps = 8, 3000
-    config.dmd.guidance = 1.5
-    config.optimiser.learning_rate, config.critic_optimiser.learning_rate = 5e-5, 1e-4
-    config.optimiser.average, config.optimiser.average_from = 0.99, 200
+    config.batch, config.train_steps = 8, 400
+    config.dmd.guidance, config.dmd.generator_every = 1.5, 2
+    config.optimiser.learning_rate, config.critic_optimiser.learning_rate = 1e-4, 2e-4
+    config.optimiser.average, config.optimiser.average_from = 0.95, 100
+
+
+def _compare(config: ConfigDict) -> None:
+    _small(config)
+    config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
+    config.students = (f"dmd={RUNS / 'dmd' / 'model'}", f"ode_init={RUNS / 'ode_init' / 'model'}")
+    config.data.kind, config.batch = "nature_prompts", 16
+    config.block_frames, config.memory.window = 3, 9
+    config.ode.guidance = 1.5
 
 
 def _adam(learning_rate: float) -> dict:

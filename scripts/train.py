@@ -6,6 +6,7 @@ r"""Trains one stage, or writes what a stage reads: see docs/training.md.
 The same command goes on from the newest checkpoint of the folder. Ctrl-C and SIGTERM save before they end.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         raise UsageError("name the folder of the run: --config.workdir=FOLDER")
     if config.stage == "tokenizer":
         learn_tokenizer(config)
+    elif config.stage == "compare":
+        compare(config)
     elif config.stage in WRITING:
         write(config, interrupt)
     else:
@@ -68,6 +71,23 @@ def write(config: ConfigDict, interrupt: Interrupt) -> None:
         options = {"batch": config.batch, "part": part, "progress": progress, "interrupt": interrupt}
         whole = write_all(config.workdir, contents, items, make, **options)
         progress.say(f"{config.workdir} {'is whole' if whole else 'waits for the shards of other processes'}")
+
+
+def compare(config: ConfigDict) -> None:
+    """Prints how near students come to their teacher, and writes it to distances.json in the folder of the run."""
+    file = Path(config.workdir) / "distances.json"
+    with usage_errors():
+        if file.exists():
+            raise UsageError(f"{file} exists and is never overwritten; name another folder")
+        mesh = build.mesh_of(config)
+        comparison, prompts = build.comparing(config, mesh)
+    with jax.set_mesh(mesh):
+        found = comparison(prompts, config.each, config.batch, lambda text: sys.stderr.write(f"{text}\n")).report()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"config": config.to_dict(), "energy distance": found}, indent=1))
+    for name, row in found.items():
+        low, high = row["interval"]
+        print(f"{name}: {row['mean']:.4f} ({low:.4f} to {high:.4f}, {row['prompts']} prompts)")
 
 
 def learn_tokenizer(config: ConfigDict) -> None:

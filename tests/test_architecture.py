@@ -33,8 +33,9 @@ ALLOWED = {
     "saved_state": ("orbax_item",),
     "run": ("run", "scenes", "saved_state", "prompt_file"),
     "data": ("data", "pictures", "scenes", "prompt_file", "text"),
+    "evaluation": ("shapes",),
     "train": (
-        *("train", "data", "run", "shapes", "parallel", "pixels", "program", "parameters", "nn", "models", "memory"),
+        *("train", "data", "run", "evaluation", "shapes", "parallel", "pixels", "program", "parameters", "nn", "models", "memory"),
         *("diffusion", "block", "rollout", "text", "checkpoint", "orbax_item", "saved_state", "config", "scenes"),
     ),
     "engine": ("shapes", "pixels", "program", "models", "memory", "block", "rollout", "config"),

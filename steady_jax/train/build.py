@@ -23,6 +23,7 @@ from steady_jax.models.wan_dit import WanDiT
 from steady_jax.models.wan_vae import WanVAE
 from steady_jax.nn.attention import check_runs_here
 from steady_jax.text import Tokenizer
+from steady_jax.train.compare import Compare
 from steady_jax.train.config import TRAINING
 from steady_jax.train.encoders import Encoders, Frozen
 from steady_jax.train.feeding import part_of_batch, put
@@ -90,12 +91,41 @@ def pairing(config: ConfigDict, mesh: Mesh) -> tuple[ODEPairs, Any]:
     return ODEPairs(build.frozen, build.encoders, build.tokenizer, settings, config.negative_prompt), items
 
 
+def comparing(config: ConfigDict, mesh: Mesh) -> tuple[Compare, list[str]]:
+    """The stage compare, and its prompts."""
+    build = _Build(config, mesh)
+    if not config.teacher or not config.students:
+        raise ValueError('name config.teacher, and config.students as ("NAME=FOLDER", ...)')
+    if config.prompts % config.batch:
+        raise ValueError(f"prompts must be whole batches of {config.batch} (batch), got {config.prompts}")
+    source = dataclasses.replace(build.source(), held_out=config.prompts)
+    items = open_items(source, held_out=True)
+    prompts = [str(items[number]["prompt"]) for number in range(config.prompts)]
+    parts = (
+        build.frozen,
+        build.encoders,
+        build.rollout(),
+        ODE(**config.ode),
+        tuple(students(config)),
+        config.negative_prompt,
+    )
+    return Compare(*parts, config.seed), prompts
+
+
 def prompts_of(config: ConfigDict) -> Source:
     """Where a tokenizer is learnt from."""
     data = config.data
     if data.kind not in ("prompts", "nature_prompts"):
         raise ValueError(f"a tokenizer is learnt from data of kind prompts or nature_prompts, got {data.kind!r}")
     return Source(data.kind, data.path, held_out=data.held_out, seed=data.seed)
+
+
+def students(config: ConfigDict) -> dict[str, str]:
+    """The folders of the students to compare, by name."""
+    named = [student.partition("=") for student in config.get("students", ())]
+    if any(not name or not folder for name, _, folder in named):
+        raise ValueError(f"a student is NAME=FOLDER, got {config.students}")
+    return {name: folder for name, _, folder in named}
 
 
 class _Build:
@@ -105,8 +135,9 @@ class _Build:
         self.config, self.mesh = config, mesh
         if "attention" in config:
             check_runs_here(config.attention, config.dtype)
+        more = {name: self.network_in(folder, DIT) for name, folder in students(config).items()}
         frozen = {name: self.network(name) for name in self._frozen_names()}
-        self.frozen = Frozen(frozen, mesh)
+        self.frozen = Frozen({**frozen, **more}, mesh)
         self.tokenizer = self._tokenizer()
         self.encoders = Encoders(self.frozen, self.tokenizer)
 
@@ -131,14 +162,12 @@ class _Build:
 
     def network(self, name: str) -> Network:
         """A frozen network, from the folder that the config names after it."""
-        part = DIT if name == "teacher" else name
-        return Network(
-            KINDS[part],
-            self._computing(self._stored(self.config[name], part), trained=False),
-            part,
-            self.config[name],
-            dtype=self.config.dtype,
-        )
+        return self.network_in(self.config[name], DIT if name == "teacher" else name)
+
+    def network_in(self, folder: str, part: str) -> Network:
+        """A frozen network from a checkpoint folder."""
+        sizes = self._computing(self._stored(folder, part), trained=False)
+        return Network(KINDS[part], sizes, part, folder, dtype=self.config.dtype)
 
     def learner(self, folder: str, part: str, optimiser: ConfigDict, every: int = 1) -> Learner:
         """A network in training, from the folder that the config has under `folder`, or with random weights.
@@ -171,14 +200,15 @@ class _Build:
         """How a student rolls out."""
         config, frames = self.config, self.config.block_frames
         for name in ("clip_frames", "rollout_frames"):
-            if config[name] % frames:
+            if config.get(name, 0) % frames:
                 raise ValueError(f"{name} must be a multiple of block_frames ({frames}), got {config[name]}")
+        rollout_frames = config.get("rollout_frames", config.clip_frames)
         return RolloutSettings(
             block_settings(config),
-            config.rollout_frames // frames,
+            rollout_frames // frames,
             config.clip_frames // frames,
             *self.latents[1:3],
-            config.context_sigma,
+            config.get("context_sigma", 0.0),
         )
 
     def source(self) -> Source:

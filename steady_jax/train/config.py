@@ -14,7 +14,7 @@ from steady_jax.train.stages.teacher import TeacherSettings
 from steady_jax.train.stages.vae import VAESettings
 
 TRAINING = ("vae", "teacher", "ode_init", "dmd", "redmd")
-WRITING = ("tokenizer", "encode", "ode_pairs")  # stages that write files instead of training a network
+WRITING = ("tokenizer", "encode", "ode_pairs", "compare")  # stages that write files instead of training a network
 STAGES = (*TRAINING, *WRITING)
 # what a run sees of its networks: folders that scripts/convert.py or an earlier stage (WORKDIR/model) made
 FOLDERS = {
@@ -23,6 +23,7 @@ FOLDERS = {
     "teacher": ("init", "vae", "text_encoder"),
     "encode": ("vae", "text_encoder"),
     "ode_pairs": ("teacher", "text_encoder"),
+    "compare": ("teacher", "text_encoder"),
     "ode_init": ("init", "vae", "text_encoder"),
     "dmd": ("init", "critic", "teacher", "vae", "text_encoder"),
     "redmd": ("init", "critic", "teacher", "vae", "text_encoder"),
@@ -67,6 +68,7 @@ def train_config(stage: str, model: str, memory: str = "steady") -> ConfigDict:
         "tokenizer": _tokenizer_keys,
         "encode": _encode_keys,
         "ode_pairs": lambda config: _pairs_keys(config, memory),
+        "compare": lambda config: _compare_keys(config, memory),
         "ode_init": lambda config: _rollout_keys(config, memory),
         "dmd": lambda config: _dmd_keys(config, memory, redmd=False),
         "redmd": lambda config: _dmd_keys(config, memory, redmd=True),
@@ -139,6 +141,16 @@ def _pairs_keys(config: ConfigDict, memory: str) -> None:
     config.negative_prompt = ""
     keys = student_keys(memory)
     config.steps, config.shift = keys.steps, keys.shift
+
+
+def _compare_keys(config: ConfigDict, memory: str) -> None:
+    config.update(student_keys(memory))
+    config.students = ()  # "NAME=FOLDER" each; the first is compared with the others too
+    config.prompts = 64  # held-out ones
+    config.each = 4  # samples per prompt and student
+    config.ode = ConfigDict(dataclasses.asdict(ODE()))
+    config.negative_prompt = ""
+    del config["part"]
 
 
 def _rollout_keys(config: ConfigDict, memory: str) -> None:
