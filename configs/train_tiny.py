@@ -3,7 +3,7 @@ r"""The whole training chain at a size for a plain CPU: from procedural clips to
     for stage in tokenizer vae latents teacher ode_pairs ode_init dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
-    python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model --block_frames=3 \
+    python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model --memory.window=9 \
         --prompt="Waves roll onto a black beach at dusk, fixed camera."
 
 Each stage fills runs/tiny/STAGE and reads what those before it left; a stage that was stopped goes on with the same
@@ -96,7 +96,7 @@ def _teacher(config: ConfigDict) -> None:
     config.vae, config.tokenizer = str(RUNS / "vae" / "model"), str(RUNS / "tokenizer")
     config.train_text_encoder = True
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "latents"), 64
-    config.batch, config.train_steps = 16, 1600
+    config.batch, config.train_steps = 16, 900
     config.shift = config.ode.shift = 3.0
     config.ode.guidance = 1.5
     config.sample_prompts = PROMPTS
@@ -109,7 +109,7 @@ def _ode_pairs(config: ConfigDict) -> None:
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
-    config.batch, config.records, config.records_per_shard = 16, 640, 64
+    config.batch, config.records, config.records_per_shard = 16, 512, 64
     config.ode.guidance = 1.5
 
 
@@ -128,7 +128,7 @@ def _ode_init(config: ConfigDict) -> None:
     _student(config)
     config.init = str(RUNS / "teacher" / "model")
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "ode_pairs"), 64
-    config.batch, config.train_steps = 16, 500
+    config.batch, config.train_steps = 16, 400
     config.optimiser.update(_adam(5e-4))
 
 

@@ -80,6 +80,10 @@ def encoding(config: ConfigDict, mesh: Mesh) -> tuple[Encode, Any]:
     items = open_items(build.source())
     if "prompt" not in items[0] and "text_encoder" in build.frozen:
         raise ValueError(f"the text encoder has nothing to encode: {config.data.path} has no prompts; leave it out")
+    if "pixels" in items[0] and "vae" not in build.frozen:
+        raise ValueError("clips need a VAE: name its checkpoint folder with config.vae")
+    if "pixels" not in items[0] and "text_encoder" not in build.frozen:
+        raise ValueError("prompts need a text encoder: name its checkpoint folder with config.text_encoder")
     return Encode(build.frozen, build.encoders, build.tokenizer, build.latents), items
 
 

@@ -26,7 +26,10 @@ from steady_jax.train.write_records import Item, text_fields, text_part
 
 
 class Encode:
-    """Records with "latents" of clips, and with their prompts or, where there is a text encoder, embeddings."""
+    """Records with "latents" of clips, with their prompts, and where there is a text encoder with embeddings.
+
+    Items without pixels give records without latents: embeddings of prompts, computed once for a long training.
+    """
 
     def __init__(
         self, frozen: Frozen, encoders: Encoders, tokenizer: PromptTokenizer | None, shape: tuple[int, int, int, int]
@@ -36,18 +39,19 @@ class Encode:
 
     def fields(self, items: Sequence[Item]) -> Mapping[str, Field]:
         """What a record holds."""
-        return {"latents": Field("float16", self.shape), **text_fields(items, _width(self.frozen))}
+        latents = {"latents": Field("float16", self.shape)} if "pixels" in items[0] else {}
+        return {**latents, **text_fields(items, _width(self.frozen))}
 
     def __call__(self, numbers: Int[np.ndarray, "b"], items: Sequence[Item]) -> Sequence[Record]:
         """The records of some items."""
         del numbers  # nothing is drawn
+        embeddings = _embeddings(self.frozen, self.encoders, self.tokenizer, items)
+        text = [text_part(item, one) for item, one in zip(items, embeddings, strict=True)]
+        if "pixels" not in items[0]:
+            return text
         pixels = _put(stacked([{"pixels": item["pixels"]} for item in items]), self.frozen.mesh)
         latents = np.asarray(self.encoders.latents(pixels)).astype(np.float16)
-        embeddings = _embeddings(self.frozen, self.encoders, self.tokenizer, items)
-        return [
-            {"latents": one, **text_part(item, text)}
-            for one, item, text in zip(latents, items, embeddings, strict=True)
-        ]
+        return [{"latents": one, **more} for one, more in zip(latents, text, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
