@@ -40,6 +40,6 @@ setup(
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": [*TEST_ORACLES, *TRAIN, "pytest", "beartype", "hypothesis", "ruff"],
+        "test": [*TEST_ORACLES, *TRAIN, "pytest", "pytest-xdist", "beartype", "hypothesis", "ruff"],
     },
 )

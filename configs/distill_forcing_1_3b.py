@@ -2,10 +2,12 @@ r"""Distillation of the students that Steady-Forcing builds on, from Wan2.1-14B 
 
     python scripts/train.py --config=configs/distill_forcing_1_3b.py:reward_forcing --workdir=runs/reward \
         --init=checkpoints/ode-1.3b --critic=checkpoints/wan-1.3b --teacher=checkpoints/wan-14b \
-        --vae=checkpoints/wan-1.3b --text_encoder=checkpoints/wan-1.3b --data.path=prompts.txt
+        --vae=checkpoints/wan-1.3b --text_encoder=checkpoints/wan-1.3b
 
 The config's argument is "self_forcing", "infinite_forcing" (a window with its first frame kept) or "reward_forcing"
 (averages of what leaves, and items weighed by how well they move). Blocks of 3 frames, guidance 3, batch 64.
+Prompts are made as they are asked for (steady_jax/data/descriptions); those of a file: --data.kind=prompts
+--data.path=FILE.
 """
 
 from pathlib import Path
@@ -32,6 +34,7 @@ def get_config(recipe: str = "self_forcing") -> ConfigDict:
         raise ValueError(f"unknown recipe {recipe!r}; known are {', '.join(RECIPES)}")
     stage, memory = RECIPES[recipe]
     config = train_config(stage, model="1.3b", memory=memory)
+    config.data.kind = "descriptions"
     config.negative_prompt = NEGATIVE_PROMPT.read_text(encoding="utf-8").strip()
     config.block_frames = 3
     config.memory.window = config.clip_frames

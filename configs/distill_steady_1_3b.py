@@ -2,7 +2,10 @@ r"""Distillation of Steady-Forcing's 1.3B student from Wan2.1-14B, 21 latent fra
 
     python scripts/train.py --config=configs/distill_steady_1_3b.py --workdir=runs/steady \
         --init=checkpoints/reward-1.3b --critic=checkpoints/wan-1.3b --teacher=checkpoints/wan-14b \
-        --vae=checkpoints/wan-1.3b --text_encoder=checkpoints/wan-1.3b --data.path=prompts.txt
+        --vae=checkpoints/wan-1.3b --text_encoder=checkpoints/wan-1.3b
+
+Prompts are made as they are asked for (steady_jax/data/descriptions); those of a file: --data.kind=prompts
+--data.path=FILE.
 
 As published (the config's argument "published", the default): memory whose window is the clip, so that nothing is ever
 evicted in training. "inference" trains the memory that sampling has, window 18 with its averages, over rollouts of 84
@@ -28,7 +31,9 @@ def get_config(recipe: str = "published") -> ConfigDict:
     if recipe not in ("published", "inference"):
         raise ValueError(f"unknown recipe {recipe!r}; known are published, inference")
     config = train_config("dmd", model="1.3b", memory="steady")
+    config.data.kind = "descriptions"
     config.negative_prompt = NEGATIVE_PROMPT.read_text(encoding="utf-8").strip()
+    config.teacher_model = "14b"
     config.block_frames = 3
     if recipe == "published":
         config.memory.window = config.clip_frames

@@ -40,7 +40,9 @@ class PublishedNumbers:
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_programs_are_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests open many small pipelines of the same shapes: each program is compiled once per run."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    base = tmp_path_factory.getbasetemp()
+    run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # workers of one run share what they compile
+    jax.config.update("jax_compilation_cache_dir", str(run / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 

@@ -1,8 +1,13 @@
 """Stages small enough to train in a test, and the gradients that a training step took."""
 
-import numpy as np
+import math
 
-from steady_jax import parallel, parameters
+import jax
+import jax.numpy as jnp
+import numpy as np
+from helpers_text import write_tiny_tokenizer
+
+from steady_jax import checkpoint, parallel, parameters
 from steady_jax.models.umt5 import UMT5Config, UMT5Encoder
 from steady_jax.models.wan_dit import DiTConfig, WanDiT
 from steady_jax.models.wan_vae import VAEConfig, WanVAE
@@ -40,28 +45,49 @@ TOKENIZER = ByteTokenizer(DIT.text_length)
 TEXT = UMT5Config(
     vocabulary=TOKENIZER.vocabulary, width=TEXT_WIDTH, ffn_width=24, heads=2, head_width=8, layers=1, dtype="float32"
 )
-KINDS = {"dit": (WanDiT, DIT), "vae": (WanVAE, VAE), "text_encoder": (UMT5Encoder, TEXT)}
+KINDS = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
+CONFIGS = {"dit": DIT, "vae": VAE, "text_encoder": TEXT}
 ROWS, COLUMNS = 4, 6  # of latents
 # A step that subtracts SCALE * gradient: Adam's division by the gradient's size is nothing beside so large an eps.
-SCALE = 100.0
+SCALE = 1.0
 PLAIN = OptimiserSettings(SCALE * 1e4, eps=1e4, weight_decay=0.0, clip=float("inf"))
 
 
-def network(part, seed=0):
-    kind, config = KINDS[part]
-    return Network(kind, config, part, seed=seed)
+def write_model(folder, seed=0, parts=(*KINDS, "tokenizer"), configs=None):
+    """Writes a checkpoint folder with random weights, and returns it. Nothing is compiled for it."""
+    with checkpoint.new_folder(folder) as draft:
+        made = [_write_part(draft, name, seed, {**CONFIGS, **(configs or {})}[name]) for name in parts if name in KINDS]
+        if "tokenizer" in parts:
+            files = write_tiny_tokenizer(folder.with_name(f"{folder.name}-tokenizer"), TEXT.vocabulary)
+            made.append(checkpoint.save_tokenizer(draft, files))
+        checkpoint.save_description(draft, made)
+    return folder
+
+
+def network(part, folder=None, seed=0):
+    """A network of a folder, or with weights of its own."""
+    return Network(KINDS[part], CONFIGS[part], part, None if folder is None else str(folder), seed=seed)
 
 
 def one_device():
     return parallel.make_mesh({})
 
 
+def held(networks):
+    """Networks that are not trained, on one device; stages may share them."""
+    return Frozen(networks, one_device())
+
+
 def setup(learners, frozen=None, *, optimiser=PLAIN, batch=2, updates=100, **how):
-    """A stage's setup on one device; learners and frozen networks by name."""
-    mesh = one_device()
-    held = Frozen(frozen or {}, mesh)
+    """A stage's setup on one device; learners by name; frozen: from `held`."""
+    frozen = frozen or held({})
     trained = {name: Learner(one, optimiser, updates) for name, one in learners.items()}
-    return Setup(mesh, trained, held, Encoders(held, TOKENIZER), batch, **how)
+    return Setup(frozen.mesh, trained, frozen, Encoders(frozen, TOKENIZER), batch, **how)
+
+
+def copied(state):
+    """A state to be used up."""
+    return jax.tree.map(jnp.copy, state)
 
 
 def arrays(tree):
@@ -86,4 +112,23 @@ def close(found, expected, share=1e-4):
 def embeddings(*seeds):
     """Embeddings of prompts that a seed each tells apart."""
     drawn = [np.random.default_rng(seed).standard_normal((DIT.text_length, TEXT_WIDTH)) for seed in seeds]
-    return np.stack(drawn).astype(np.float32)
+    return jnp.asarray(np.stack(drawn), jnp.float32)
+
+
+def _write_part(draft, name, seed, config):
+    rng = np.random.default_rng([seed, sorted(KINDS).index(name)])
+    shapes = parameters.named(parameters.abstract(KINDS[name], config))
+    return checkpoint.save_component(
+        draft, name, config, ((path, _weights(rng, path, x)) for path, x in shapes.items())
+    )
+
+
+def _weights(rng, path, leaf):
+    """Of a size at which numbers stay near 1 from layer to layer."""
+    drawn = rng.standard_normal(leaf.shape).astype(np.float32)
+    if "norm" in path or path.endswith("gamma"):
+        return 1 + 0.1 * drawn
+    if not path.endswith("kernel"):
+        return 0.1 * drawn
+    inputs = leaf.shape[1:-1] if path.startswith("blocks/") else leaf.shape[:-1]  # blocks are stacked
+    return drawn / math.sqrt(math.prod(inputs))

@@ -27,8 +27,8 @@ from steady_jax.pictures import fitted
 from steady_jax.prompt_file import prompts_in
 from steady_jax.text import PromptTokenizer
 
-KINDS = ("prompts", "clips", "shards", "nature_flow", "nature_prompts")
-MADE = ("nature_flow", "nature_prompts")  # as they are asked for, from nothing but their numbers
+KINDS = ("prompts", "clips", "shards", "nature_flow", "nature_prompts", "descriptions")
+MADE = ("nature_flow", "nature_prompts", "descriptions")  # as they are asked for, from nothing but their numbers
 ENDLESS = 2**31 - 1  # items of a source that makes them
 
 ItemOf = Callable[[Any, np.random.Generator], Item]  # an item of an entry, and where chance comes from
@@ -54,12 +54,13 @@ class Source:
             raise ValueError(f"a source is one of {', '.join(KINDS)}, got {self.kind!r}")
         if (self.path is None) != (self.kind in MADE):
             raise ValueError(
-                f"every source but {' and '.join(MADE)} has a path, got {self.kind} with path {self.path!r}"
+                f"every source but {', '.join(MADE)} has a path, got {self.kind} with path {self.path!r}; "
+                "change one of the two"
             )
         sizes = (self.frames, self.height, self.width)
         if self.kind in ("clips", "nature_flow") and None in sizes:
             raise ValueError(f"items of {self.kind} need frames, height and width, got {sizes}")
-        if self.kind in ("prompts", "nature_prompts") and sizes != (None, None, None):
+        if self.kind in ("prompts", "nature_prompts", "descriptions") and sizes != (None, None, None):
             raise ValueError(f"prompts have no frames, height and width, got {sizes}; leave them out")
         if self.kind != "shards" and self.text_length is not None:
             raise ValueError(f"text_length is for embeddings, which only shards hold; leave it out for {self.kind}")
@@ -114,7 +115,7 @@ def _open(source: Source, held_out: bool) -> tuple[Sequence[Any] | Shards, ItemO
         check_shards(source, shards.contents)
         return shards, lambda record, rng: _shard_item(source, record, rng), "prompt" in shards.contents.fields
     count = source.held_out if held_out else ENDLESS
-    made = _nature_item if source.kind == "nature_flow" else _nature_prompt
+    made = {"nature_flow": _nature_item, "nature_prompts": _nature_prompt, "descriptions": _description}[source.kind]
     return range(count), lambda index, _: made(source, held_out, index), True
 
 
@@ -175,18 +176,25 @@ def _nature_item(source: Source, held_out: bool, index: int) -> Item:
     from steady_jax.data import nature_flow
 
     size = {"frames": source.frames, "height": source.height, "width": source.width}
-    made = nature_flow.clip(_nature_seed(source, held_out), index, **size)
+    made = nature_flow.clip(_made_seed(source, held_out), index, **size)
     return {"pixels": made.pixels, "prompt": made.prompt}
 
 
 def _nature_prompt(source: Source, held_out: bool, index: int) -> Item:
     from steady_jax.data import nature_flow  # as above
 
-    return {"prompt": nature_flow.prompt(_nature_seed(source, held_out), index)}
+    return {"prompt": nature_flow.prompt(_made_seed(source, held_out), index)}
 
 
-def _nature_seed(source: Source, held_out: bool) -> int:
-    """Clips are functions of (seed, index): even seeds train, odd seeds are held out."""
+def _description(source: Source, held_out: bool, index: int) -> Item:
+    # imported here: only large models train on it
+    from steady_jax.data import descriptions
+
+    return {"prompt": descriptions.description(_made_seed(source, held_out), index)}
+
+
+def _made_seed(source: Source, held_out: bool) -> int:
+    """What is made is a function of (seed, index): even seeds train, odd seeds are held out."""
     return 2 * source.seed + held_out
 
 

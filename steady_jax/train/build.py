@@ -90,6 +90,9 @@ def encoding(config: ConfigDict, mesh: Mesh) -> tuple[Encode, Any]:
 def pairing(config: ConfigDict, mesh: Mesh) -> tuple[ODEPairs, Any]:
     """The stage ode_pairs, and the prompts it reads."""
     build = _Build(config, mesh)
+    if not config.teacher:
+        raise ValueError("trajectories are a teacher's: name its checkpoint folder with config.teacher")
+    build.need_text_encoder()
     settings = PairSettings(ODE(**config.ode), FewSteps(tuple(config.steps), config.shift), build.latents, config.seed)
     items = open_items(build.source())
     return ODEPairs(build.frozen, build.encoders, build.tokenizer, settings, config.negative_prompt), items
@@ -100,6 +103,7 @@ def comparing(config: ConfigDict, mesh: Mesh) -> tuple[Compare, list[str]]:
     build = _Build(config, mesh)
     if not config.teacher or not config.students:
         raise ValueError('name config.teacher, and config.students as ("NAME=FOLDER", ...)')
+    build.need_text_encoder()
     if config.prompts % config.batch:
         raise ValueError(f"prompts must be whole batches of {config.batch} (batch), got {config.prompts}")
     source = dataclasses.replace(build.source(), held_out=config.prompts)
@@ -215,6 +219,14 @@ class _Build:
             config.get("context_sigma", 0.0),
         )
 
+    def need_text_encoder(self) -> None:
+        """Refuses a run that would find only at its first step that nothing encodes its prompts."""
+        if "text_encoder" not in self.frozen:
+            raise ValueError(
+                "prompts and the negative prompt are encoded in this stage, whatever the data hold: "
+                "name a checkpoint folder with config.text_encoder"
+            )
+
     def source(self) -> Source:
         """What the config says of the data."""
         data, config = self.config.data, self.config
@@ -309,6 +321,8 @@ def _teacher(build: _Build) -> Teacher:
         if build.tokenizer is None:
             raise ValueError("train_text_encoder needs a tokenizer: name its checkpoint folder with config.tokenizer")
         learners[TEXT_ENCODER] = build.learner("text_encoder", TEXT_ENCODER, config.optimiser)
+    else:
+        build.need_text_encoder()
     tokenizer = config.tokenizer or config.text_encoder
     copied = {"vae": config.vae, TEXT_ENCODER: config.text_encoder, "tokenizer": tokenizer}
     return Teacher(
@@ -332,6 +346,7 @@ def _dmd(build: _Build) -> DMD:
     config = build.config
     if not config.teacher:
         raise ValueError("the teacher is not trained here: name its checkpoint folder with config.teacher")
+    build.need_text_encoder()
     every = config.dmd.generator_every
     learners = {
         GENERATOR: build.learner("init", DIT, config.optimiser, every),

@@ -67,7 +67,7 @@ class Compare:
             batch: prompts that are sampled together, a divisor of their number.
             say: is told what is done.
         """
-        embeddings = np.concatenate([self.encoders.of_prompts([prompt]) for prompt in prompts])
+        embeddings = self.encoders.of_prompts(prompts)
         negative = self.encoders.of_prompts([self.negative_prompt])
         pieces = np.split(embeddings, len(prompts) // batch)
         say("sampling the teacher")

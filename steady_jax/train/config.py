@@ -78,9 +78,8 @@ def train_config(stage: str, model: str, memory: str = "steady") -> ConfigDict:
 
 def _data_keys() -> ConfigDict:
     data = ConfigDict()
-    data.kind = (
-        "prompts"  # "prompts", "clips", "shards", "nature_flow" or "nature_prompts", see steady_jax.data.sources
-    )
+    # "prompts", "clips", "shards", "nature_flow", "nature_prompts" or "descriptions", see steady_jax.data.sources
+    data.kind = "prompts"
     data.path = config_dict.placeholder(str)
     data.held_out = 0  # items that are kept from training
     data.seed = 0  # of the items that are made, and of the stretches that are taken of clips
@@ -164,6 +163,7 @@ def _dmd_keys(config: ConfigDict, memory: str, *, redmd: bool) -> None:
     _rollout_keys(config, memory)
     settings: dict[str, Any] = dataclasses.asdict(DMDSettings())
     del settings["shift"]  # the student's
+    config.teacher_model = config.model  # sizes of the teacher in a plan that names no folder, see scripts/plan.py
     config.dmd = ConfigDict(settings)
     config.critic_optimiser = ConfigDict(dataclasses.asdict(OptimiserSettings(learning_rate=4e-7)))
     config.optimiser.learning_rate = 2e-6

@@ -44,6 +44,10 @@ class Frozen:
     def __contains__(self, name: str) -> bool:
         return name in self.networks
 
+    def is_loaded(self, name: str) -> bool:
+        """Whether a network lies on the devices."""
+        return name in self._loaded
+
     def release(self, name: str) -> None:
         """Frees a network's memory; it is loaded again when it is needed again."""
         self._loaded.pop(name, None)
@@ -55,6 +59,7 @@ class Encoders:
     def __init__(self, frozen: Frozen, tokenizer: PromptTokenizer | None) -> None:
         """Args: networks with "text_encoder" and "vae" where the data needs them; the tokenizer of the former."""
         self._frozen, self._tokenizer = frozen, tokenizer
+        self._known: dict[str, np.ndarray] = {}  # embeddings of single prompts
         self.programs: dict[str, Program] = {}
 
     def embeddings(self, batch: Batch) -> Float[Array, "b t c"]:
@@ -83,7 +88,7 @@ class Encoders:
         """Frames of clips of latents."""
         return self._run("latents_to_clip", latents_to_clip, "vae", latents)
 
-    def videos(self, prompts: Sequence[str], latents: Latents) -> dict[str, UInt8[np.ndarray, "f height width rgb"]]:
+    def videos(self, prompts: Sequence[str], latents: Latents) -> dict[str, UInt8[np.ndarray, "_ height width rgb"]]:
         """Frames of one clip per prompt, by names made of the prompts."""
         frames = np.asarray(self._run("samples_to_clip", latents_to_clip, "vae", latents))
         return {
@@ -91,16 +96,21 @@ class Encoders:
         }
 
     def of_prompts(self, prompts: Sequence[str]) -> Float[np.ndarray, "b t c"]:
-        """Embeddings of some prompts, on the host; "" is allowed, as what guidance steers away from."""
+        """Embeddings of some prompts, on the host; "" is allowed, as what guidance steers away from.
+
+        They are made once each. A text encoder that only this call needs is not kept on the devices.
+        """
         if self._tokenizer is None:
             raise ValueError("prompts need a tokenizer: name a checkpoint folder with config.text_encoder")
-        ids, mask = self._tokenizer.encode(prompts, allow_empty=True)
-        made = self._run(f"encode_{len(prompts)}", _encode, "text_encoder", ids, mask)
-        return np.asarray(made.astype(jnp.float32))
-
-    def release(self, name: str) -> None:
-        """Frees the memory of "vae" or "text_encoder" until it is needed again."""
-        self._frozen.release(name)
+        was_loaded = self._frozen.is_loaded("text_encoder")
+        for prompt in prompts:
+            if prompt not in self._known:
+                ids, mask = self._tokenizer.encode([prompt], allow_empty=True)
+                made = self._run("encode_one", _encode, "text_encoder", ids, mask)
+                self._known[prompt] = np.asarray(made.astype(jnp.float32))
+        if not was_loaded:
+            self._frozen.release("text_encoder")
+        return np.concatenate([self._known[prompt] for prompt in prompts])
 
     def _run(self, program: str, function: Any, network: str, *args: Any) -> Any:
         if network not in self._frozen:

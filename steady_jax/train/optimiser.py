@@ -43,7 +43,7 @@ class OptimiserSettings:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
-    def rate(self, updates: int) -> optax.Schedule:
+    def rate(self, updates: int) -> float | optax.Schedule:
         """The learning rate by the number of updates done, of `updates` in all.
 
         Raises:
@@ -86,7 +86,7 @@ def updated(
         count: updates done before.
     Returns: the network after it, and the norm of the gradient before clipping.
     """
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     steps, state = optimiser.update(gradients, trained.optimiser, trained.weights)
     weights = optax.apply_updates(trained.weights, steps)
     average = trained.average

@@ -237,7 +237,7 @@ class _Run:
             if bad := not_finite(numbers):
                 where = first_not_finite(state, self.stage.mesh)
                 raise self._spoilt(step, f"on held-out data {', '.join(bad)}", where)
-            if self.log is not None:
+            if self.log is not None and numbers:
                 self.log.held_out(step, numbers)
         folder = self.home.samples / str(step)
         if _due(self.settings.sample_every, step) and not self.together.any(folder.exists()):
@@ -305,9 +305,14 @@ def _export(stage: Stage, state: TrainState, home: Workdir, together: Together, 
             f"{home.model} is from fewer steps and stays as it is; move it away and start again for the model of now"
         )
         return
-    with together.one_fate():
-        if together.is_first:  # what a killed run left; no other run is in this folder
-            shutil.rmtree(home.model.with_name(f"{home.model.name}.incomplete"), ignore_errors=True)
+    if jax.process_count() > 1:
+        progress.say(
+            "training is finished; this run's processes hold parts of the weights, so the model is written by one "
+            f"process alone: python scripts/export.py --workdir={home.folder} --destination={home.model}"
+        )
+        return
+    # what a killed run left; no other run is in this folder
+    shutil.rmtree(home.model.with_name(f"{home.model.name}.incomplete"), ignore_errors=True)
     progress.stage("writing the model")
     stage.export(state, home.model)
     progress.say(f"the model is in {home.model}")

@@ -29,8 +29,6 @@ class Update:
     """
 
     def __init__(self, learners: Mapping[str, Learner], state: TrainState, micro_batches: int) -> None:
-        if micro_batches < 1:
-            raise ValueError(f"accumulate must be at least 1 micro-batch, got {micro_batches}")
         self.micro_batches = micro_batches
         places = jax.tree.map(lambda leaf: leaf.sharding, state)
         self.programs = {
@@ -81,6 +79,8 @@ class Update:
 
 def check_batch(batch: int, micro_batches: int, devices: int) -> None:
     """Raises ValueError if a batch does not make equal micro-batches on all devices that share items."""
+    if micro_batches < 1:
+        raise ValueError(f"accumulate must be at least 1 micro-batch, got {micro_batches}")
     if batch % (micro_batches * devices):
         raise ValueError(
             f"a batch is shared equally by {devices} devices (mesh.data * mesh.fsdp) in {micro_batches} micro-batches, "

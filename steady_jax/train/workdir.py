@@ -24,8 +24,8 @@ from steady_jax.saved_state import differences
 
 # keys of a config, groups of keys among them, that say how a run goes and not what it computes
 HOW_IT_RUNS = (
-    *("workdir", "mesh", "hosts", "join", "remat"),
-    *("log_every", "save_every", "keep", "held_out_every", "sample_every", "workers"),
+    *("workdir", "mesh", "join", "cut", "remat"),
+    *("log_every", "save_every", "keep", "held_out_every", "sample_every"),
 )
 LOCK = ".lock"
 

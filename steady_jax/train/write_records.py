@@ -7,6 +7,7 @@ its devices work together.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import grain
 import numpy as np
 
 from steady_jax.data.records import Contents, Field, Record, ShardWriter, text_array
@@ -15,13 +16,14 @@ from steady_jax.run.progress import Progress
 from steady_jax.shapes import Float, Int
 
 Item = Mapping[str, Any]
+Items = Sequence[Item] | grain.MapDataset  # which has a length and numbered items too
 Make = Callable[[Int[np.ndarray, "b"], Sequence[Item]], Sequence[Record]]  # numbers and items -> records
 
 
 def write_all(
     folder: str,
     contents: Contents,
-    items: Sequence[Item],
+    items: Items,
     make: Make,
     *,
     batch: int,
@@ -57,7 +59,7 @@ def write_all(
     return writer.finish()
 
 
-def text_fields(items: Sequence[Item], width: int | None) -> dict[str, Field]:
+def text_fields(items: Items, width: int | None) -> dict[str, Field]:
     """The fields of a record that tell its prompt: text where items have it, embeddings where they are made."""
     fields = {"prompt": Field("uint8", (None,))} if "prompt" in items[0] else {}
     return fields if width is None else {**fields, "embeddings": Field("float16", (None, width))}

@@ -22,7 +22,7 @@ from steady_jax.shapes import Array, Float, Int
 from steady_jax.text import PromptTokenizer
 from steady_jax.train.encoders import Encoders, Frozen
 from steady_jax.train.stages.teacher import guided_velocity
-from steady_jax.train.write_records import Item, text_fields, text_part
+from steady_jax.train.write_records import Item, Items, text_fields, text_part
 
 
 class Encode:
@@ -37,7 +37,7 @@ class Encode:
         """Args: shape: frames, rows, columns and channels of a clip's latents."""
         self.frozen, self.encoders, self.tokenizer, self.shape = frozen, encoders, tokenizer, shape
 
-    def fields(self, items: Sequence[Item]) -> Mapping[str, Field]:
+    def fields(self, items: Items) -> Mapping[str, Field]:
         """What a record holds."""
         latents = {"latents": Field("float16", self.shape)} if "pixels" in items[0] else {}
         return {**latents, **text_fields(items, _width(self.frozen))}
@@ -94,7 +94,7 @@ class ODEPairs:
         """Embeddings of what guidance steers away from."""
         return self.encoders.of_prompts([self._negative_prompt])
 
-    def fields(self, items: Sequence[Item]) -> Mapping[str, Field]:
+    def fields(self, items: Items) -> Mapping[str, Field]:
         """What a record holds."""
         shape = (len(self._kept), *self.settings.shape)
         width = self.frozen.networks["teacher"].config.text_width

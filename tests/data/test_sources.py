@@ -9,6 +9,7 @@ from helpers_data import numbered, numbers, prompt_records, write_clip, write_sh
 
 from steady_jax.data.batches import batches
 from steady_jax.data.clips import CAPTIONS_FILE
+from steady_jax.data.descriptions import description
 from steady_jax.data.records import TEXT, Field, text_array
 from steady_jax.data.sources import ENDLESS, Source, open_items
 from steady_jax.text import ByteTokenizer
@@ -227,12 +228,26 @@ def test_prompts_of_nature_are_those_of_its_clips():
         assert [said[number] for number in range(3)] == [{"prompt": shown[number]["prompt"]} for number in range(3)]
 
 
+def test_descriptions_are_endless_and_held_out_are_others():
+    source = Source("descriptions", held_out=4, seed=5)
+    train, held_out = open_items(source), open_items(source, held_out=True)
+    assert (len(train), len(held_out)) == (ENDLESS, 4)
+    texts = [items[number]["prompt"] for items in (train, held_out) for number in range(4)]
+    assert texts == [description(seed, number) for seed in (10, 11) for number in range(4)]
+    assert len(set(texts)) == 8
+    assert train[ENDLESS - 1]["prompt"] not in texts
+    batch = next(batches(open_items(source, tokenizer=ByteTokenizer(64)), batch=2, seed=0))
+    assert {key: value.shape for key, value in batch.items()} == {"ids": (2, 64), "mask": (2, 64)}
+
+
 def test_sources_that_make_no_sense():
     for asked, message in (
-        ({"kind": "video"}, "one of prompts, clips, shards, nature_flow, nature_prompts, got 'video'"),
+        ({"kind": "video"}, "one of prompts, clips, shards, nature_flow, nature_prompts, descriptions, got 'video'"),
         ({"kind": "prompts"}, "has a path, got prompts with path None"),
         ({"kind": "nature_flow", "path": "x", **SIZE}, "got nature_flow with path 'x'"),
         ({"kind": "nature_prompts", **SIZE}, "prompts have no frames"),
+        ({"kind": "descriptions", "path": "x"}, "got descriptions with path 'x'"),
+        ({"kind": "descriptions", **SIZE}, "prompts have no frames"),
         ({"kind": "clips", "path": "x"}, "clips need frames"),
         ({"kind": "shards", "path": "x", "frames": 9}, "together or not at all"),
         ({"kind": "prompts", "path": "x", **SIZE}, "prompts have no frames"),

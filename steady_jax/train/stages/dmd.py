@@ -10,17 +10,21 @@ Source: Self-Forcing (arXiv 2506.08009), Steady-Forcing (arXiv 2606.14732), Rewa
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
 
+from steady_jax import parallel
 from steady_jax.models.wan_dit import WanDiT
 from steady_jax.models.wan_vae import WanVAE
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Float, Index, Int, Latents, UInt8, UInt32
 from steady_jax.train import losses, scores, self_rollout
-from steady_jax.train.networks import laid_out
+from steady_jax.train.networks import laid_out, with_shardings
 from steady_jax.train.rewards import Reward, Rewards
 from steady_jax.train.self_rollout import Rolled, RolloutSettings
 from steady_jax.train.stage import Batch, Metrics
@@ -112,6 +116,59 @@ class DMD(BaseStage):
         """See Stage. Rollouts of the student with all its calls."""
         return student.samples(self.programs["sample"], best(state, GENERATOR), self.encoders, self.sample_prompts)
 
+    def abstract_calls(
+        self, state: TrainState, frozen: Mapping[str, nnx.Module]
+    ) -> dict[str, tuple[Program, tuple[Any, ...], Any]]:
+        """The programs of a step in the order of their calls, for a look at their memory. Computes nothing.
+
+        Args: abstract, with their shardings: the state, and the frozen networks by name.
+        Returns: by name, a program, its arguments (abstract, with their shardings), and what else the step holds while
+            it runs, beside networks.
+        """
+        weights, critic = (state.networks[name].weights for name in (GENERATOR, CRITIC))
+        embeddings, negative, rolled, clip, of_items = self._abstract_arrays(weights)
+        ids, number, share = (_placed(self.mesh, *of) for of in (((3,), "int32"), ((), "int32"), ((), "float32")))
+        slopes = {name: self._abstract_gradient(state, name) for name in (GENERATOR, CRITIC)}
+        sums = slopes if self.setup.accumulate > 1 else dict.fromkeys(slopes)  # over the pieces of the batch before
+        judged = (weights, critic, frozen["teacher"], embeddings, negative, rolled, clip, ids, number, of_items)
+        calls = {
+            "roll": ((weights, embeddings, ids, number), sums[GENERATOR]),
+            **({"continue_clip": ((frozen["vae"], rolled), sums[GENERATOR])} if self.is_longer else {}),
+            "generator": (judged, sums[GENERATOR]),
+            "update_generator": ((state.networks[GENERATOR], slopes[GENERATOR], share, number), None),
+            "critic": ((critic, embeddings, clip, ids), (sums[CRITIC], rolled)),
+            "update_critic": ((state.networks[CRITIC], slopes[CRITIC], share, number), None),
+        }
+        programs = {**self.programs, **self.update.programs}
+        return {name: (programs[name], *call) for name, call in calls.items()}
+
+    def _abstract_arrays(self, weights: WanDiT) -> tuple[Any, ...]:
+        """Of a micro-batch: embeddings, the negative prompt's, the rollout, its clip, the items' rewards."""
+        dit, mesh = weights.config, self.mesh
+        items, prompt = self.setup.batch // self.setup.accumulate, (dit.text_length, dit.text_width)
+        embeddings = _placed(mesh, (items, *prompt), dit.dtype, "b t c")
+        ids, number = _placed(mesh, (3,), "int32"), _placed(mesh, (), "int32")
+        with jax.set_mesh(mesh):
+            shapes, clip = jax.eval_shape(
+                functools.partial(_roll, self.key, self.rollout), weights, embeddings, ids, number
+            )
+
+        def laid(leaf: Array, layout: str) -> jax.ShapeDtypeStruct:
+            return _placed(mesh, leaf.shape, leaf.dtype, layout if leaf.ndim else None)
+
+        rolled = Rolled(
+            laid(shapes.before, "b f h w c"),
+            jax.tree.map(lambda leaf: laid(leaf, "l b s d"), shapes.memory),
+            laid(shapes.xt, "i b f h w c"),
+            laid(shapes.x0, "i b f h w c"),
+        )
+        of_items = None if self.rewards is None else _placed(mesh, (items,), "float32")
+        return embeddings, _placed(mesh, (1, *prompt), "float32"), rolled, laid(clip, "b f h w c"), of_items
+
+    def _abstract_gradient(self, state: TrainState, name: str) -> Any:
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, "float32"), state.networks[name].weights)
+        return with_shardings(shapes, self.gradient_places(name))
+
     def _of_generator(
         self, state: TrainState, step: int, embeddings: Sequence[Array], piece: int
     ) -> tuple[dict[str, WanDiT], Metrics]:
@@ -133,7 +190,7 @@ class DMD(BaseStage):
         return {CRITIC: gradient}, metrics
 
     def _rolled(
-        self, weights: WanDiT, embeddings: Array, ids: Int[np.ndarray, "3"], exit_call: Index
+        self, weights: WanDiT, embeddings: Array, ids: Int[np.ndarray, "3"], exit_call: np.int32
     ) -> tuple[Rolled, Latents]:
         """A rollout, and the clip of it that is judged."""
         rolled, clip = self.programs["roll"](weights, embeddings, ids, exit_call)
@@ -228,6 +285,12 @@ def _critic_gradient(
 
     loss, gradient = jax.value_and_grad(loss_of)(critic)
     return laid_out(gradient), {"critic/loss": loss}
+
+
+def _placed(mesh: Mesh, shape: tuple[int, ...], dtype: Any, layout: str | None = None) -> jax.ShapeDtypeStruct:
+    """An abstract array of one of parallel.ACTIVATIONS' layouts; None: whole on every device."""
+    place = parallel.replicated(mesh) if layout is None else parallel.activation_sharding(shape, layout, mesh)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
 
 def _seeds(key: Array, items: Array) -> UInt32[Array, "b"]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from steady_jax import parallel
 from steady_jax.models.wan_vae import WanVAE
@@ -114,7 +115,7 @@ class VAEStage(BaseStage):
 def _loss(
     key, settings: VAESettings, vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"], ids: Int[Array, "3"]
 ) -> tuple[Float[Array, ""], Metrics]:
-    x = from_uint8(pixels)
+    x, vae = from_uint8(pixels), _whole(vae)
     mean, log_variance = vae.moments(x)
     log_variance = jnp.clip(log_variance, *LOG_VARIANCES)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key(ids), mean.shape)
@@ -127,6 +128,17 @@ def _loss(
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
     return parts["l1"] + settings.gradient * parts["gradient_l1"] + settings.kl * kl, parts
+
+
+def _whole(vae: WanVAE) -> WanVAE:
+    """Says to the compiler that every device computes with all weights.
+
+    They are few, and a device has whole clips; or the compiler would cut activations by the weights' channels, back and
+    forth between layers.
+    """
+    if parallel.mesh_in_use() is None:
+        return vae
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, P()), vae)
 
 
 def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
