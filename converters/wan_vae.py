@@ -2,13 +2,14 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from converters.table import Layout, Rule, conv2d, conv3d, linear, per_channel, per_channel_2d, same
-from steady_jax.models.wan_vae import VAEConfig
+from steady_jax.models.wan_vae import COLOURS, VAEConfig
 
 
 def _pointwise(ones: int) -> Layout:
@@ -102,10 +103,11 @@ def config_from(
         missing = missing or [f"{names.encoder_blocks}.*.{names.residual[3]}.weight"]
         raise ValueError(f"the sizes of a Wan VAE are read from tensors that are missing here: {missing}")
     statistics = {"latent_mean": "latents_mean", "latent_std": "latents_std"}
-    width = shapes[conv_in][0]
+    width, inputs = shapes[conv_in][:2]
     return VAEConfig(
         channels=shapes[from_latent][0],
         width=width,
+        patch=math.isqrt(inputs // COLOURS),
         multipliers=tuple(level.widths[-1] // width for level in levels),
         res_blocks=len(levels[0].widths),
         temporal_downsample=tuple(level.halves_time for level in levels[:-1]),

@@ -2,9 +2,9 @@
 
     python scripts/export.py --workdir=runs/steady --destination=checkpoints/steady
 
-A run of one process writes WORKDIR/model itself when it ends. This is for runs of several processes, each of which holds
-parts of the weights, and for a look at a run that is going on. It runs on one process without an accelerator, reads the
-averaged weights alone, and overwrites nothing.
+A run of one process writes WORKDIR/model itself when it ends. This is for runs of several processes, each of which
+holds parts of the weights, and for a look at a run that is going on. It runs on one process without an accelerator,
+reads the averaged weights alone, and overwrites nothing.
 """
 
 import jax

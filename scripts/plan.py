@@ -32,7 +32,7 @@ from steady_jax.models.wan_vae import WanVAE
 from steady_jax.run import command_line
 from steady_jax.run.command_line import UsageError, usage_errors
 from steady_jax.run.interrupt import Interrupt
-from steady_jax.train.plan import GIB, Call, Plan, Planned, chip_of, distillation, plan
+from steady_jax.train.plan import GIB, Call, Plan, Planned, calls_of, chip_of, distillation, plan
 
 TOPOLOGY = "--topology="
 DOES_NOT_FIT = 1
@@ -49,7 +49,7 @@ def main(topology: str | None, config: ConfigDict, interrupt: Interrupt) -> None
             config.attention = "tpu"
         trains = "stage" in config
         mesh = parallel.make_mesh(config.mesh.to_dict() if trains else {}, devices if trains else devices[:1])
-        calls = distillation(config, mesh) if trains else sampling(config, devices[0])
+        calls = calls_of(distillation(config, mesh)) if trains else sampling(config, devices[0])
     axes = ", ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
     used = f"{mesh.size} chips, {axes}" if trains else "one chip"
     print(f"{topology}: {used}; {chip.usable} GiB usable of {chip.nominal} GB each")

@@ -259,6 +259,15 @@ def test_another_size_is_refused_with_everything_that_differs(whole):
     assert "dtype" not in message
 
 
+def test_a_folder_older_than_a_field_has_the_fields_default(whole):
+    description = json.loads((whole / "checkpoint.json").read_text())
+    del description["parts"]["dit"]["sizes"]["layers"]
+    (whole / "checkpoint.json").write_text(json.dumps(description))
+    assert_same_bits(checkpoint.load_component(whole, "dit", Net, CONFIG), arrays_for())
+    with pytest.raises(ValueError, match="layers is 3, the configuration asks for 5"):
+        checkpoint.load_component(whole, "dit", Net, NetConfig(layers=5))
+
+
 def test_parameters_the_network_does_not_have_are_refused(tmp_path):
     arrays = arrays_for() | {"stack": np.zeros((2, 4), np.float32), "extra": np.zeros(1, np.float32)}
     folder = write(tmp_path / "made", dit={path: array for path, array in arrays.items() if path != "scale"})

@@ -16,7 +16,7 @@ from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Float, Latents, UInt8
 from steady_jax.text import PromptTokenizer
-from steady_jax.train.networks import Network
+from steady_jax.train.networks import Network, whole
 
 Batch = Mapping[str, Array]
 BY_ITEM = ("encode", "clip_to_latents", "latents_to_clip")  # programs whose results are cut over items
@@ -126,12 +126,12 @@ class Encoders:
 
 def clip_to_latents(vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"]) -> Float[Array, "b _ _ _ c"]:
     """Latents of clips of 1 + 4k frames."""
-    return vae.encode(from_uint8(pixels))
+    return whole(vae).encode(from_uint8(pixels))
 
 
 def latents_to_clip(vae: WanVAE, latents: Latents) -> UInt8[Array, "b _ height width rgb"]:
     """Frames of clips of latents."""
-    return to_uint8(vae.decode(latents))
+    return to_uint8(whole(vae).decode(latents))
 
 
 def sample_name(index: int, prompt: str) -> str:

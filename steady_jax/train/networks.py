@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
 from steady_jax import checkpoint, parallel, parameters
 from steady_jax.train.optimiser import OptimiserSettings
@@ -126,3 +126,14 @@ def laid_out(tree: Any) -> Any:
         return tree
     specs = jax.tree.map(lambda sharding: sharding.spec, parallel.shardings(tree, mesh))
     return jax.tree.map(jax.lax.with_sharding_constraint, tree, specs)
+
+
+def whole(vae: Any) -> Any:
+    """Says to the compiler that every device computes with all weights of a VAE.
+
+    They are few, and a device has whole clips. Left to itself, the compiler cuts activations by the weights' channels
+    where other axes than those of the batch cut these too, and moves them back and forth between layers.
+    """
+    if parallel.mesh_in_use() is None:
+        return vae
+    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, PartitionSpec()), vae)

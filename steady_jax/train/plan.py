@@ -126,12 +126,6 @@ def plan(
 
 def planned(call: Call, mesh: Mesh) -> Planned:
     """What the compiler says of a program, or why it has nothing to say."""
-    read = {id(leaf) for leaf in jax.tree.leaves(call.arguments)}
-    rest = {
-        name: bytes_of([leaf for leaf in jax.tree.leaves(tree) if id(leaf) not in read])
-        for name, tree in call.there.items()
-    }
-    beside = {name: size for name, size in rest.items() if size}
     arguments = bytes_of(call.arguments)
     try:
         with jax.set_mesh(mesh):
@@ -139,25 +133,35 @@ def planned(call: Call, mesh: Mesh) -> Planned:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return Planned(arguments, 0, 0, 0, beside, out_of_memory(str(error)))
+        return Planned(arguments, 0, 0, 0, beside(call), out_of_memory(str(error)))
     return Planned(
         # the compiler pads some arrays, and leaves those out that a program is given but does not read
         max(arguments, memory.argument_size_in_bytes),
         memory.output_size_in_bytes - memory.alias_size_in_bytes,
         memory.temp_size_in_bytes,
         memory.generated_code_size_in_bytes,
-        beside,
+        beside(call),
     )
 
 
+def beside(call: Call) -> dict[str, int]:
+    """Bytes on a device of what lies there and is no argument, by name."""
+    read = {id(leaf) for leaf in jax.tree.leaves(call.arguments)}
+    rest = {
+        name: bytes_of([leaf for leaf in jax.tree.leaves(tree) if id(leaf) not in read])
+        for name, tree in call.there.items()
+    }
+    return {name: size for name, size in rest.items() if size}
+
+
 def out_of_memory(message: str) -> str:
-    """The compiler's error in one line: how much is too much, and the largest array."""
-    used = re.search(r"Used (\S+) of (\S+) hbm\. Exceeded hbm capacity by (\S+?)\.?\s", message)
-    if used is None:
-        return message.strip().splitlines()[0]
-    text = f"needs {used[1]} of {used[2]}, {used[3]} too much"
-    largest = re.search(r"Size: (\S+)\n(?:\s+Operator: op_name=\"(.*?)\".*\n)?\s+Shape: (\w+\[[\d,]*\])", message)
-    return text if largest is None else f"{text}; largest array {largest[3]}, {largest[1]}, of {largest[2]}"
+    """The compiler's error in one line, with how much is too much."""
+    line = message.removeprefix("RESOURCE_EXHAUSTED: ").strip().splitlines()[0]
+    found = re.search(r"\(([\d.]+)G\) exceeds available HBM \(([\d.]+)G\)", line)
+    if found is None:
+        return line
+    needed, there = float(found[1]), float(found[2])
+    return f"needs {needed:.2f} of {there:.2f} GiB, {needed - there:.2f} too much"
 
 
 def bytes_of(tree: Any) -> int:
@@ -166,8 +170,8 @@ def bytes_of(tree: Any) -> int:
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def distillation(config: ConfigDict, mesh: Mesh) -> dict[str, Call]:
-    """The programs of a step of the stages dmd and redmd. No weights are loaded, and no folder is needed.
+def distillation(config: ConfigDict, mesh: Mesh) -> DMD:
+    """The stage of a config, for `calls_of`. No weights are loaded, and no folder, prompt or tokenizer is needed.
 
     Args:
         config: of `scripts/train.py`; its attention backend is named, as "auto" would mean that of this machine.
@@ -176,9 +180,13 @@ def distillation(config: ConfigDict, mesh: Mesh) -> dict[str, Call]:
     """
     if config.stage not in ("dmd", "redmd"):
         raise ValueError(f"a plan is made of the stages dmd and redmd, and of sampling, got {config.stage!r}")
-    stage = _Folderless(config, mesh).stage()
+    return _Folderless(config, mesh).stage()
+
+
+def calls_of(stage: DMD) -> dict[str, Call]:
+    """The programs of a step, and what lies on the devices all through it."""
     state = stage.abstract()
-    frozen = {name: network.abstract(mesh) for name, network in stage.frozen.networks.items()}
+    frozen = {name: network.abstract(stage.mesh) for name, network in stage.frozen.networks.items()}
     there = {
         f"{name} {field.name}": getattr(trained, field.name)
         for name, trained in state.networks.items()

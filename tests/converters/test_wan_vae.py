@@ -14,6 +14,7 @@ TINY = VAEConfig(
     multipliers=(1, 3, 2),
     res_blocks=1,
     temporal_downsample=(True, False),
+    patch=2,
     latent_mean=(0.0, 1.0, 2.0),
     latent_std=(1.0, 2.0, 3.0),
 )

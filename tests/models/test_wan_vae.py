@@ -280,6 +280,48 @@ def test_bfloat16_stays_near_float32(vae, coarse_vae):
     assert 0 < distance(encode(coarse_vae, video), encode(vae, video)) < 0.03
 
 
+def test_moments_and_decode_at_once_are_encode_and_decode(vae):
+    """What training takes; on patches of pixels too."""
+    rng = np.random.default_rng(0)
+    shapes = parameters.abstract(
+        WanVAE, dataclasses.replace(TINY, patch=2, multipliers=(1, 2), temporal_downsample=(True,))
+    )
+    drawn = {path: 0.3 * rng.standard_normal(leaf.shape) for path, leaf in parameters.named(shapes).items()}
+    coarse = parameters.filled(shapes, {path: jnp.asarray(array, jnp.float32) for path, array in drawn.items()})
+    for network in (vae, coarse):
+        video, z = random_video(), random_latents()
+        mean, log_variance = jax.jit(WanVAE.moments)(network, video)
+        assert mean.shape == log_variance.shape
+        np.testing.assert_allclose(network.normalised(mean), encode(network, video), atol=1e-5)
+        np.testing.assert_allclose(jax.jit(WanVAE.decode_at_once)(network, z), decode(network, z), atol=1e-5)
+        first = jax.jit(WanVAE.decode_at_once)(network, z[:, :1])
+        np.testing.assert_allclose(first, decode(network, z)[:, :1], atol=1e-5)
+
+
+def test_log_variance_is_the_other_half_of_what_the_encoder_gives(oracle, vae):
+    video = random_video()
+    with torch.no_grad():
+        expected = oracle.encode(torch.tensor(np.asarray(rearrange(video, "b f h w c -> b c f h w")))).latent_dist
+    mean, log_variance = jax.jit(WanVAE.moments)(vae, video)
+    np.testing.assert_allclose(mean, channels_last(expected.mean.numpy()), atol=1e-4)
+    np.testing.assert_allclose(log_variance, channels_last(expected.logvar.numpy()), atol=1e-4)
+
+
+def test_a_patch_is_seen_as_one_pixel(vae):
+    """Patches cost no parameters but in the first and last convolution, and double the stride."""
+    patched = dataclasses.replace(TINY, patch=2)
+    assert patched.spatial_stride == 2 * TINY.spatial_stride
+    shapes = {False: parameters.named(parameters.abstract(WanVAE, TINY))}
+    shapes[True] = parameters.named(parameters.abstract(WanVAE, patched))
+    differing = {path for path, leaf in shapes[False].items() if leaf.shape != shapes[True][path].shape}
+    assert differing == {"encoder/conv_in/kernel", "decoder/head/conv/kernel", "decoder/head/conv/bias"}
+    video = jnp.zeros((1, FRAMES, 16, 24, 3))
+    latents = jax.eval_shape(WanVAE.encode, parameters.abstract(WanVAE, patched), video)
+    assert latents.shape == (1, 3, 2, 3, TINY.channels)
+    with pytest.raises(ValueError, match="patch must be at least 1, got 0"):
+        dataclasses.replace(TINY, patch=0)
+
+
 def test_encode_has_a_gradient_in_every_frame(vae):
     def loss(vae, video):
         return jnp.sum(jnp.square(vae.encode(video)))

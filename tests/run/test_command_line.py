@@ -56,6 +56,14 @@ def test_what_is_true_or_false_is_a_word_of_its_own(config_file):
     assert read(config_file, "--config.resume=True").resume is True
 
 
+def test_a_key_may_be_said_without_the_word_config(config_file):
+    config = read(config_file, "--seed=3", "--name=sea=calm", "--memory.alpha=0.5", "--steps=(1000,)", "--resume=True")
+    assert (config.seed, config.name, config.memory.alpha) == (3, "sea=calm", 0.5)
+    assert (config.steps, config.resume) == ((1000,), True)
+    assert read(config_file, "--seed", "4").seed == 4
+    assert read(config_file, "--config.seed=5", "--seed=6").seed == 6  # the last one counts
+
+
 def test_fractions_are_taken_where_a_number_can_have_one(config_file):
     assert read(config_file, "--config.seconds=7.5").seconds == 7.5
 
@@ -78,7 +86,10 @@ def test_the_argument_of_a_config_file(config_file):
         (["surplus"], "unknown argument 'surplus'"),
         (["resume"], "unknown argument 'resume'"),
         (["--resum"], "Unknown command line flag 'resum'"),
-        (["--seed"], "Unknown command line flag 'seed'"),  # a number
+        (["--secnds=3"], "Unknown command line flag 'secnds'"),
+        (["--alpha=3"], "Unknown command line flag 'alpha'"),  # that is memory.alpha
+        (["--seed=7.5"], "invalid literal for int"),
+        (["--seed"], "Missing value for flag --config.seed"),  # a number
         (["--memory"], "Unknown command line flag 'memory'"),
         (["--flush"], "Unknown command line flag 'flush'"),  # that is memory.flush
     ],

@@ -45,7 +45,7 @@ def test_the_folder_holds_the_average_and_the_other_parts(exported, model):
     folder, average = exported
     found = checkpoint.describe(folder)
     assert set(found.parts) == set(checkpoint.PARTS)
-    assert dict(checkpoint.StoredArrays(folder, "dit")).keys() == average.keys()
+    assert set(checkpoint.StoredArrays(folder, "dit")) == set(average)
     for path, array in checkpoint.StoredArrays(folder, "dit").items():
         np.testing.assert_array_equal(array, average[path], err_msg=path)
     theirs = checkpoint.StoredArrays(model(1), "vae")

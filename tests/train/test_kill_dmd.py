@@ -8,7 +8,7 @@ import pytest
 from helpers_runs import begun, environment, finished, student_of, timeless, training, write_inputs
 from helpers_train import arrays
 
-STEPS, KILLS = 16, 5
+STEPS, KILLS = 30, 5
 
 
 @pytest.mark.slow
@@ -18,14 +18,15 @@ def test_kill_9_at_five_random_moments_changes_nothing(tmp_path):
     finished(training(inputs, tmp_path / "whole", STEPS), settings)
     command, output = training(inputs, tmp_path / "killed", STEPS), tmp_path / "output"
     random = np.random.default_rng(0)
-    # once at any moment of the start, then where a step was logged, and any time of about two steps and a save after
-    moments = [0, *sorted(random.choice(np.arange(1, STEPS - 2), KILLS - 1, replace=False))]
-    for step in moments:
+    for kill in range(KILLS):
+        # once at any moment of the start, then where a new step was logged, and any time of some steps and a save after
+        more, delay = (random.integers(1, 4), random.uniform(0, 0.15)) if kill else (0, random.uniform(0, 5))
+        step = logged(tmp_path / "killed") + more  # of which the killed run before may have logged all but these
         process = begun(command, settings, output)
-        while step > logged(tmp_path / "killed"):
+        while logged(tmp_path / "killed") < step:
             assert process.poll() is None, output.read_text()
             time.sleep(0.001)
-        time.sleep(random.uniform(0, 0.3 if step else 12))
+        time.sleep(delay)
         process.kill()
         assert process.wait() == -signal.SIGKILL, output.read_text()  # it was at work
     finished(command, settings)

@@ -85,10 +85,10 @@ def assert_same(found):
 
 
 def assert_spread(found, asked):
-    """Each of 4 (with the tensor axis, 8) devices holds its part, and all of what is small."""
+    """Each of 4 devices (8 with the tensor axis, but of a VAE) holds its part, and all of what is small."""
     assert found["elsewhere"] == []
-    part = 0.16 if "tensor" in asked["mesh"] else 0.28
-    for share in found["share"].values():
+    for name, share in found["share"].items():
+        part = 0.2 if "tensor" in asked["mesh"] and name != "vae" else 0.28
         assert share["optimiser"] < part
         assert share["average"] < part
         assert share["weights"] == 1 if asked.get("cut") == "optimiser" else share["weights"] < part

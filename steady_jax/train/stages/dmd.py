@@ -24,7 +24,7 @@ from steady_jax.models.wan_vae import WanVAE
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Float, Index, Int, Latents, UInt8, UInt32
 from steady_jax.train import losses, scores, self_rollout
-from steady_jax.train.networks import laid_out, with_shardings
+from steady_jax.train.networks import laid_out, whole, with_shardings
 from steady_jax.train.rewards import Reward, Rewards
 from steady_jax.train.self_rollout import Rolled, RolloutSettings
 from steady_jax.train.stage import Batch, Metrics
@@ -153,7 +153,7 @@ class DMD(BaseStage):
                 functools.partial(_roll, self.key, self.rollout), weights, embeddings, ids, number
             )
 
-        def laid(leaf: Array, layout: str) -> jax.ShapeDtypeStruct:
+        def laid(leaf: jax.ShapeDtypeStruct, layout: str) -> jax.ShapeDtypeStruct:
             return _placed(mesh, leaf.shape, leaf.dtype, layout if leaf.ndim else None)
 
         rolled = Rolled(
@@ -214,6 +214,7 @@ def _continued(vae: WanVAE, rolled: Rolled) -> Latents:
 
     Teacher and critic know clips whose first latent frame stands for one pixel frame, not for four.
     """
+    vae = whole(vae)
     latents = jnp.concatenate([rolled.before, rolled.clip[:, :1]], axis=1)
     latents = latents[:, -(vae.config.decoder_reach + 1) :]  # the decoder knows nothing of what came before
     frame, cache = vae.decode_first(latents[:, 0])

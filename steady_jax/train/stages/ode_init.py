@@ -8,6 +8,7 @@ Source: CausVid (arXiv 2412.07772), Self-Forcing (arXiv 2506.08009).
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,6 @@ def _loss(key, rollout: RolloutSettings, weights: WanDiT, batch: Batch, ids: Int
     return regression_loss(x0, states[:, -1], drawn < rollout.calls)
 
 
-def _gradient(loss: Callable[..., Array], weights: WanDiT, *rest: Array) -> tuple[Mapping[str, WanDiT], Metrics]:
+def _gradient(loss: Callable[..., Array], weights: WanDiT, *rest: Any) -> tuple[Mapping[str, WanDiT], Metrics]:
     value, gradient = jax.value_and_grad(loss)(weights, *rest)
     return {GENERATOR: laid_out(gradient)}, {"loss": value}

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,7 +174,7 @@ def _loss(
 
 
 def _gradient(
-    loss: Callable[..., Array], weights: Mapping[str, nnx.Module], *rest: Array
+    loss: Callable[..., Array], weights: Mapping[str, nnx.Module], *rest: Any
 ) -> tuple[Mapping[str, nnx.Module], Metrics]:
     value, gradients = jax.value_and_grad(loss)(weights, *rest)
     return {name: laid_out(gradient) for name, gradient in gradients.items()}, {"loss": value}

@@ -14,7 +14,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec as P
 
 from steady_jax import parallel
 from steady_jax.models.wan_vae import WanVAE
@@ -22,7 +21,7 @@ from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Float, Int, UInt8
 from steady_jax.train.export import export
-from steady_jax.train.networks import laid_out
+from steady_jax.train.networks import laid_out, whole
 from steady_jax.train.stage import Batch, Metrics
 from steady_jax.train.stages.base import BaseStage, Setup, best, ids_of
 from steady_jax.train.state import TrainState
@@ -115,7 +114,7 @@ class VAEStage(BaseStage):
 def _loss(
     key, settings: VAESettings, vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"], ids: Int[Array, "3"]
 ) -> tuple[Float[Array, ""], Metrics]:
-    x, vae = from_uint8(pixels), _whole(vae)
+    x, vae = from_uint8(pixels), whole(vae)
     mean, log_variance = vae.moments(x)
     log_variance = jnp.clip(log_variance, *LOG_VARIANCES)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key(ids), mean.shape)
@@ -128,17 +127,6 @@ def _loss(
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
     return parts["l1"] + settings.gradient * parts["gradient_l1"] + settings.kl * kl, parts
-
-
-def _whole(vae: WanVAE) -> WanVAE:
-    """Says to the compiler that every device computes with all weights.
-
-    They are few, and a device has whole clips; or the compiler would cut activations by the weights' channels, back and
-    forth between layers.
-    """
-    if parallel.mesh_in_use() is None:
-        return vae
-    return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, P()), vae)
 
 
 def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
@@ -154,10 +142,11 @@ def _gradient(
 
 
 def _reconstructed(vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"]) -> UInt8[Array, "b f height both rgb"]:
+    vae = whole(vae)
     return jnp.concatenate([pixels, to_uint8(vae.decode(vae.encode(from_uint8(pixels))))], axis=3)
 
 
 def _sums(vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"]) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
     """Means of the latents and of their squares per channel, before they are normalised."""
-    mean, _ = vae.moments(from_uint8(pixels))
+    mean, _ = whole(vae).moments(from_uint8(pixels))
     return jnp.mean(mean, axis=(0, 1, 2, 3)), jnp.mean(jnp.square(mean), axis=(0, 1, 2, 3))
