@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from steady_jax.train.config import train_config
 
-NEGATIVE_PROMPT = Path(__file__).parent / "prompts" / "wan_negative.txt"
+PROMPTS = Path(__file__).parent / "prompts"
 RECIPES = {  # stage of the trainer, memory
     "self_forcing": ("dmd", "self_forcing"),
     "infinite_forcing": ("dmd", "v_sink"),
@@ -35,7 +35,9 @@ def get_config(recipe: str = "self_forcing") -> ConfigDict:
     stage, memory = RECIPES[recipe]
     config = train_config(stage, model="1.3b", memory=memory)
     config.data.kind = "descriptions"
-    config.negative_prompt = NEGATIVE_PROMPT.read_text(encoding="utf-8").strip()
+    config.negative_prompt = (PROMPTS / "wan_negative.txt").read_text(encoding="utf-8").strip()
+    config.sample_every = 500
+    config.sample_prompts = tuple((PROMPTS / "nature.txt").read_text(encoding="utf-8").splitlines()[:4])
     config.block_frames = 3
     config.memory.window = config.clip_frames
     config.context_sigma = 0.00498  # the smallest of the schedule: what the published training stores blocks on

@@ -9,8 +9,7 @@ Prompts are made as they are asked for (steady_jax/data/descriptions); those of 
 
 As published (the config's argument "published", the default): memory whose window is the clip, so that nothing is ever
 evicted in training. "inference" trains the memory that sampling has, window 18 with its averages, over rollouts of 84
-frames of which the last 21 are judged. Needs an accelerator: docs/training.md says which slices of TPUs it fits, and
-what 8 GPUs take.
+frames of which the last 21 are judged. Needs accelerators: docs/planning.md says which slices of TPUs it fits.
 """
 
 from pathlib import Path
@@ -19,7 +18,7 @@ from ml_collections import ConfigDict
 
 from steady_jax.train.config import train_config
 
-NEGATIVE_PROMPT = Path(__file__).parent / "prompts" / "wan_negative.txt"
+PROMPTS = Path(__file__).parent / "prompts"
 
 
 def get_config(recipe: str = "published") -> ConfigDict:
@@ -32,7 +31,9 @@ def get_config(recipe: str = "published") -> ConfigDict:
         raise ValueError(f"unknown recipe {recipe!r}; known are published, inference")
     config = train_config("dmd", model="1.3b", memory="steady")
     config.data.kind = "descriptions"
-    config.negative_prompt = NEGATIVE_PROMPT.read_text(encoding="utf-8").strip()
+    config.negative_prompt = (PROMPTS / "wan_negative.txt").read_text(encoding="utf-8").strip()
+    config.sample_every = 500
+    config.sample_prompts = tuple((PROMPTS / "nature.txt").read_text(encoding="utf-8").splitlines()[:4])
     config.teacher_model = "14b"
     config.block_frames = 3
     if recipe == "published":

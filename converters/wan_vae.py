@@ -88,6 +88,9 @@ def config_from(
 ) -> VAEConfig:
     """Sizes of the network these tensors belong to.
 
+    Whether it has `shortcuts` cannot be seen, as these have no parameters: none of the networks that come in these
+    layouts has them, so none are taken to be there. A network of ours keeps its sizes in its checkpoint folder.
+
     Args:
         shapes: tensor shapes by PyTorch name.
         layout: from `identify`.
@@ -111,6 +114,7 @@ def config_from(
         multipliers=tuple(level.widths[-1] // width for level in levels),
         res_blocks=len(levels[0].widths),
         temporal_downsample=tuple(level.halves_time for level in levels[:-1]),
+        temporal_kernels=tuple(level.kernel for level in levels),
         **{
             field: tuple(map(float, settings[key])) for field, key in statistics.items() if settings and key in settings
         },
@@ -120,6 +124,7 @@ def config_from(
 @dataclasses.dataclass
 class _Level:
     widths: list[int]  # of its residual blocks
+    kernel: int = 0  # frames that their convolutions see
     halves_time: bool = False
 
 
@@ -133,7 +138,8 @@ def _encoder_levels(shapes: Mapping[str, tuple[int, ...]], names: Names) -> Iter
             yield level
             level = _Level([])
         elif f"{prefix}.{names.residual[3]}.weight" in shapes:
-            level.widths.append(shapes[f"{prefix}.{names.residual[3]}.weight"][0])
+            width, _, level.kernel = shapes[f"{prefix}.{names.residual[3]}.weight"][:3]
+            level.widths.append(width)
         else:
             yield level
             return

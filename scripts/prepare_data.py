@@ -10,7 +10,6 @@ an earlier one stopped; what is written is not written again.
 """
 
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from absl import app, flags
 
 from steady_jax.data import prepare
+from steady_jax.parts import part_of
 from steady_jax.prompt_file import prompts_in
 
 _PROMPTS = flags.DEFINE_string("prompts", None, "A file of prompts, one per line.")
@@ -30,7 +30,7 @@ _HEIGHT = flags.DEFINE_integer("height", None, "Pixels.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", None, "Pixels.", lower_bound=1)
 _PIECES = flags.DEFINE_integer("pieces", 1, "How many pieces are taken of each clip.", lower_bound=1)
 _RECORDS_PER_SHARD = flags.DEFINE_integer("records_per_shard", 256, "Prompts or pieces in one file.", lower_bound=1)
-_PART = flags.DEFINE_string("part", "0/1", "Which part of the shards to write: 0/2 and 1/2 in two processes.")
+_PART = flags.DEFINE_string("part", None, "The part of the shards to write: 0/2 and 1/2 in two processes; auto.")
 
 
 def main(argv: list[str]) -> None:
@@ -57,17 +57,6 @@ def _write(part: tuple[int, int]) -> None:
     clips = prepare.clips_in(_CLIPS.value, files) if _CLIPS.value else prepare.clips_listed(_MANIFEST.value, files)
     cut = prepare.Cut(_FRAMES.value, _HEIGHT.value, _WIDTH.value, _PIECES.value)
     prepare.write_clips(clips, files, cut, *to)
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """The process and the number of processes of "0/2".
-
-    Raises:
-        ValueError: it is not of this form.
-    """
-    if not (found := re.fullmatch(r"(\d+)/(\d+)", text)):
-        raise ValueError(f"--part is PROCESS/COUNT, as 0/2, got {text!r}")
-    return int(found[1]), int(found[2])
 
 
 class AnyFiles:

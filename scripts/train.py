@@ -19,6 +19,7 @@ from steady_jax.data.sources import open_items
 from steady_jax.parts import part_of
 from steady_jax.run import command_line
 from steady_jax.run.command_line import UsageError, usage_errors
+from steady_jax.run.files import replacing
 from steady_jax.run.interrupt import Interrupt
 from steady_jax.run.progress import RECORDS, Progress
 from steady_jax.train import build, workdir
@@ -46,16 +47,21 @@ def run(config: ConfigDict, interrupt: Interrupt) -> None:
     """Trains a network."""
     with usage_errors():
         parallel.join(config.join)
+        interrupt.listen()  # again: joining gives SIGTERM to JAX
         mesh = build.mesh_of(config)
         built = build.training(config, mesh)
+        inputs = build.inputs(config)
     sys.stderr.write(f"{config.stage} on {mesh.size} x {jax.devices()[0].device_kind}\n")
+    for name, learner in built.stage.setup.learners.items():
+        sys.stderr.write(f"{name} begins with {learner.network.folder or 'random weights'}\n")
     schedules = [config[name].schedule for name in ("optimiser", "critic_optimiser") if name in config]
     # a run can be made longer where nothing of it depends on its length
     free = (*HOW_IT_RUNS, *(["train_steps"] if set(schedules) == {"constant"} else []))
+    made_from = {**config.to_dict(), "inputs": inputs}
     with usage_errors():
-        workdir.check(Workdir(Path(config.workdir)), config, free)
+        workdir.check(Workdir(Path(config.workdir)), made_from, free)
     with usage_errors((FloatingPointError, OSError)):
-        train(built.stage, built.batches, built.settings, config.workdir, config, interrupt, free=free)
+        train(built.stage, built.batches, built.settings, config.workdir, made_from, interrupt, free=free)
 
 
 def write(config: ConfigDict, interrupt: Interrupt) -> None:
@@ -79,12 +85,13 @@ def compare(config: ConfigDict) -> None:
     with usage_errors():
         if file.exists():
             raise UsageError(f"{file} exists and is never overwritten; name another folder")
+        file.parent.mkdir(parents=True, exist_ok=True)  # or a wrong name would be found out at the end
         mesh = build.mesh_of(config)
         comparison, prompts = build.comparing(config, mesh)
     with jax.set_mesh(mesh):
         found = comparison(prompts, config.each, config.batch, lambda text: sys.stderr.write(f"{text}\n")).report()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"config": config.to_dict(), "energy distance": found}, indent=1))
+    with replacing(file) as partial:
+        partial.write_text(json.dumps({"config": config.to_dict(), "energy distance": found}, indent=1))
     for name, row in found.items():
         low, high = row["interval"]
         print(f"{name}: {row['mean']:.4f} ({low:.4f} to {high:.4f}, {row['prompts']} prompts)")

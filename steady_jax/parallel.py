@@ -11,7 +11,7 @@ A program runs on a mesh inside `with jax.set_mesh(mesh):`. Without it nothing h
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 AnyMesh = Mesh | AbstractMesh  # of devices, or of their numbers alone
 
+Item = TypeVar("Item")
 AXES = ("data", "fsdp", "context", "tensor")
 BATCH, SHARDS, CONTEXT, TENSOR = ("data", "fsdp"), ("fsdp", "context"), "context", "tensor"
 WIDTH = ("tensor", "context")  # of a memory: heads over tensor, and within them over context
@@ -123,6 +124,12 @@ def replicated(mesh: AnyMesh) -> NamedSharding:
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """Items, the first dimension, cut over data and fsdp."""
     return NamedSharding(mesh, P(BATCH))
+
+
+def filled_up(items: Sequence[Item], mesh: AnyMesh) -> list[Item]:
+    """The items, and the first ones again until all devices that share a batch have as many."""
+    rows = mesh.shape["data"] * mesh.shape["fsdp"]
+    return [items[number % len(items)] for number in range(-(-len(items) // rows) * rows)]
 
 
 def activation_sharding(shape: tuple[int, ...], layout: str, mesh: AnyMesh) -> NamedSharding:

@@ -33,9 +33,9 @@ def write_clip(path, frames=20, caption=None, **size):
     return path
 
 
-def write_shards(folder, records, fields, records_per_shard=3):
+def write_shards(folder, records, fields, records_per_shard=3, settings=()):
     """Writes a folder of shards at once."""
-    writer = ShardWriter(folder, Contents(fields, len(records), records_per_shard))
+    writer = ShardWriter(folder, Contents(fields, len(records), records_per_shard, dict(settings)))
     for shard in writer.missing():
         writer.write(shard, [records[number] for number in writer.contents.numbers(shard)])
     assert writer.finish()

@@ -50,7 +50,7 @@ CONFIGS = {"dit": DIT, "vae": VAE, "text_encoder": TEXT}
 ROWS, COLUMNS = 4, 6  # of latents
 # A step that subtracts SCALE * gradient: Adam's division by the gradient's size is nothing beside so large an eps.
 SCALE = 1.0
-PLAIN = OptimiserSettings(SCALE * 1e4, eps=1e4, weight_decay=0.0, clip=float("inf"))
+PLAIN = OptimiserSettings(SCALE * 1e4, eps=1e4, weight_decay=0.0, clip=0.0)
 
 
 def write_model(folder, seed=0, parts=(*KINDS, "tokenizer"), configs=None):

@@ -3,6 +3,7 @@
 An item is a dict with some of
 
     "pixels"      uint8 [f h w 3], pixel frames at 16 per second
+    "moving"      bool [h w], true where anything in these frames may move, if the source knows it (nature_flow)
     "prompt"      str; with a tokenizer instead "ids" and "mask", int32 [t]
     "embeddings"  [t c] of the prompt, zeros after its last token
     "latents"     [f h w c], and whatever else the records of a folder of shards hold, as it is
@@ -12,6 +13,7 @@ nothing else. Some items may be held out: they are never among the others.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from jaxtyping import Float
 
 from steady_jax.data import clips
 from steady_jax.data.batches import Item
-from steady_jax.data.records import Contents, Shards, text_of
+from steady_jax.data.records import INDEX_FILE, Contents, Shards, text_of
 from steady_jax.pictures import fitted
 from steady_jax.prompt_file import prompts_in
 from steady_jax.text import PromptTokenizer
@@ -44,9 +46,7 @@ class Source:
     height: int | None = None  # pixels
     width: int | None = None  # pixels
     text_length: int | None = None  # tokens that embeddings are filled up to
-    held_out: int = (
-        0  # items that are kept from training: the last ones, or others of the same kind where they are made
-    )
+    held_out: int = 0  # items kept from training: the last ones, or others of the same kind where they are made
     seed: int = 0  # of the stretches that are taken of clips, and of the items that are made
 
     def __post_init__(self) -> None:
@@ -86,37 +86,66 @@ def open_items(source: Source, *, held_out: bool = False, tokenizer: PromptToken
     """
     if held_out and not source.held_out:
         raise ValueError("no items are held out; set held_out of the source to how many there should be")
-    entries, item_of, has_prompts = _open(source, held_out)
+    return open_both(source, tokenizer)[held_out]
+
+
+def open_both(
+    source: Source, tokenizer: PromptTokenizer | None = None
+) -> tuple[grain.MapDataset, grain.MapDataset | None]:
+    """The items to train on, and those that are held out, if any: what is read is read once. See `open_items`."""
+    if source.kind in MADE:
+        return tuple(_items(source, tokenizer, *_made(source, held_out)) for held_out in (False, True))
+    entries, item_of, has_prompts = _read(source)
     if tokenizer is not None and not has_prompts:
         raise ValueError(f"a tokenizer is for prompts, and the items of {source.path} have none")
+    kept = len(entries) - source.held_out
+    if kept < 1:
+        raise ValueError(f"{source.path} has {len(entries)} items: {source.held_out} cannot be held out, leave some")
+    items = _items(source, tokenizer, entries, item_of)
+    return items[:kept], items[kept:] if source.held_out else None
 
+
+def fingerprint_of_data(kind: str, path: str) -> str:
+    """Tells a file of prompts, shards or a folder of clips from others, wherever they lie.
+
+    Of shards by their description, of clips by their names and sizes: fast, but a change of content alone goes unseen.
+    """
+    if kind == "prompts":
+        told = _content(Path(path))
+    elif kind == "shards":
+        told = (Path(path) / INDEX_FILE).read_bytes()
+    else:
+        files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+        told = "\n".join(f"{file.relative_to(path)} {file.stat().st_size}" for file in files).encode()
+    return f"sha256 {hashlib.sha256(told).hexdigest()}"
+
+
+def _items(
+    source: Source, tokenizer: PromptTokenizer | None, entries: Sequence[Any] | Shards, item_of: ItemOf
+) -> grain.MapDataset:
     def item(number: int, entry: Any) -> Item:
         found = item_of(entry, np.random.default_rng((source.seed, number)))
         return found if tokenizer is None else _tokenized(found, tokenizer)
 
-    items = grain.MapDataset.source(entries).map_with_index(item)
-    if source.kind in MADE:
-        return items
-    kept = len(entries) - source.held_out
-    if kept < 1:
-        raise ValueError(f"{source.path} has {len(entries)} items: {source.held_out} cannot be held out, leave some")
-    return items[kept:] if held_out else items[:kept]
+    return grain.MapDataset.source(entries).map_with_index(item)
 
 
-def _open(source: Source, held_out: bool) -> tuple[Sequence[Any] | Shards, ItemOf, bool]:
+def _made(source: Source, held_out: bool) -> tuple[Sequence[Any], ItemOf]:
+    """The numbers of items that are made, and what makes them."""
+    made = {"nature_flow": _nature_item, "nature_prompts": _nature_prompt, "descriptions": _description}[source.kind]
+    return range(source.held_out if held_out else ENDLESS), lambda index, _: made(source, held_out, index)
+
+
+def _read(source: Source) -> tuple[Sequence[Any] | Shards, ItemOf, bool]:
     """The entries of a source, what makes an item of an entry, and whether items have a prompt."""
     if source.kind == "prompts":
         return prompts_in(_content(Path(source.path)), source.path), lambda prompt, _: {"prompt": prompt}, True
     if source.kind == "clips":
         found = clips.read_folder(source.path, source.frames)
         return found, lambda entry, rng: _clip_item(source, entry, rng), found[0].prompt is not None
-    if source.kind == "shards":
-        shards = Shards(source.path)
-        check_shards(source, shards.contents)
-        return shards, lambda record, rng: _shard_item(source, record, rng), "prompt" in shards.contents.fields
-    count = source.held_out if held_out else ENDLESS
-    made = {"nature_flow": _nature_item, "nature_prompts": _nature_prompt, "descriptions": _description}[source.kind]
-    return range(count), lambda index, _: made(source, held_out, index), True
+    shards = Shards(source.path)
+    check_shards(source, shards.contents)
+    return shards, lambda record, rng: _shard_item(source, record, rng), "prompt" in shards.contents.fields
 
 
 def check_shards(source: Source, contents: Contents) -> None:
@@ -177,7 +206,7 @@ def _nature_item(source: Source, held_out: bool, index: int) -> Item:
 
     size = {"frames": source.frames, "height": source.height, "width": source.width}
     made = nature_flow.clip(_made_seed(source, held_out), index, **size)
-    return {"pixels": made.pixels, "prompt": made.prompt}
+    return {"pixels": made.pixels, "moving": made.mask, "prompt": made.prompt}
 
 
 def _nature_prompt(source: Source, held_out: bool, index: int) -> Item:

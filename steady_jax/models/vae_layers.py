@@ -5,6 +5,7 @@ layer that looks at one frame at a time. None means that the chunk is the first 
 and the layers that change the frame rate let it pass.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from flax import nnx
 
-from steady_jax.nn.causal_conv import CausalConv
+from steady_jax.nn.causal_conv import CausalConv, Past
 from steady_jax.nn.modules import linear, precision_of
 from steady_jax.shapes import Array, Float
 
@@ -21,14 +22,18 @@ __all__ = [
     "Cache",
     "Chain",
     "FrameAttention",
+    "Level",
     "NormConv",
     "Residual",
+    "Shortcut",
     "SpatialDown",
     "SpatialUp",
     "TemporalDown",
     "TemporalUp",
+    "averaged_down",
     "frame_attention",
     "l2_norm",
+    "repeated_up",
 ]
 
 SMALLEST_NORM = 1e-12
@@ -76,25 +81,87 @@ class Chain(nnx.Module):
         return x, cache
 
 
-class NormConv(nnx.Module):
-    """Norm, SiLU, causal convolution."""
+@dataclasses.dataclass(frozen=True)
+class Shortcut:
+    """A map without parameters from what enters a level to what leaves it: half or twice the rows and columns."""
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: str, rngs: nnx.Rngs) -> None:
-        self.gamma = nnx.Param(jnp.ones(inputs))
-        self.conv = CausalConv(inputs, outputs, dtype=dtype, rngs=rngs)
+    inputs: int  # channels
+    outputs: int
+    frames: int  # 2 where the frame rate is halved or doubled too, 1 where it stays
+    up: bool  # doubles; else halves
+
+    def __post_init__(self) -> None:
+        few, many = (self.inputs, self.outputs) if self.up else (self.outputs, self.inputs)
+        if 4 * self.frames * many % few:
+            raise ValueError(
+                f"a shortcut {'repeats' if self.up else 'averages'} equal groups, so {4 * self.frames} (pixels of a "
+                f"block) x {many} channels must be a multiple of {few}, the channels on the other side; "
+                "choose other multipliers, or leave shortcuts out"
+            )
+
+    def __call__(self, x: Float[Array, "b f h w i"], first: bool) -> Float[Array, "b _ _ _ o"]:
+        """Args: first: x is the first frame of a clip, which stays one frame."""
+        return (repeated_up if self.up else averaged_down)(x, self.outputs, self.frames, first)
+
+
+def averaged_down(
+    x: Float[Array, "b f h w i"], outputs: int, frames: int, first: bool
+) -> Float[Array, "b _ _ _ outputs"]:
+    """Pixels of a block of frames x 2 x 2 go to channels, and neighbours among these are averaged to `outputs`.
+
+    A clip's first frame is taken as if all had stood still before. Source: Chen et al. 2024, arXiv 2410.10733 (of rows
+    and columns).
+    """
+    x = jnp.repeat(x, frames, axis=1) if first else x
+    stacked = rearrange(x, "b (f t) (h p) (w q) c -> b f h w (c t p q)", t=frames, p=2, q=2)
+    return jnp.mean(rearrange(stacked, "b f h w (o g) -> b f h w o g", o=outputs), axis=-1)
+
+
+def repeated_up(
+    x: Float[Array, "b f h w i"], outputs: int, frames: int, first: bool
+) -> Float[Array, "b _ _ _ outputs"]:
+    """The way back: channels are repeated, and go to the pixels of a block of frames x 2 x 2.
+
+    Of a clip's first frame the last of the frames is kept, as those before it are before the clip.
+    """
+    repeated = jnp.repeat(x, 4 * frames * outputs // x.shape[-1], axis=-1)
+    pixels = rearrange(repeated, "b f h w (c t p q) -> b (f t) (h p) (w q) c", t=frames, p=2, q=2)
+    return pixels[:, -1:] if first else pixels
+
+
+class Level(Chain):
+    """Layers of a level, with a shortcut around all of them. Parameters and cache are those of a Chain."""
+
+    def __init__(self, layers: Mapping[str, nnx.Module], shortcut: Shortcut) -> None:
+        super().__init__(layers)
+        self.around = shortcut
 
     def __call__(
-        self, x: Float[Array, "b f h w i"], past: Array | None = None
-    ) -> tuple[Float[Array, "b f h w o"], Array]:
+        self, x: Float[Array, "b f h w i"], past: Cache | None = None
+    ) -> tuple[Float[Array, "b _ _ _ o"], Cache]:
+        y, cache = super().__call__(x, past)
+        return self.around(x, first=past is None) + y, cache
+
+
+class NormConv(nnx.Module):
+    """Norm, SiLU, causal convolution over `frames` frames."""
+
+    def __init__(self, inputs: int, outputs: int, *, frames: int = 3, dtype: str, rngs: nnx.Rngs) -> None:
+        self.gamma = nnx.Param(jnp.ones(inputs))
+        self.conv = CausalConv(inputs, outputs, (frames, 3, 3), dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "b f h w i"], past: Past | None = None
+    ) -> tuple[Float[Array, "b f h w o"], Past]:
         return self.conv(nnx.silu(l2_norm(x, self.gamma[...])), past)
 
 
 class Residual(Chain):
     """x + two times (norm, SiLU, convolution), with a learned map of x where the widths differ."""
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: str, rngs: nnx.Rngs) -> None:
-        first = NormConv(inputs, outputs, dtype=dtype, rngs=rngs)
-        super().__init__({"first": first, "second": NormConv(outputs, outputs, dtype=dtype, rngs=rngs)})
+    def __init__(self, inputs: int, outputs: int, *, frames: int = 3, dtype: str, rngs: nnx.Rngs) -> None:
+        first = NormConv(inputs, outputs, frames=frames, dtype=dtype, rngs=rngs)
+        super().__init__({"first": first, "second": NormConv(outputs, outputs, frames=frames, dtype=dtype, rngs=rngs)})
         self.shortcut = None if inputs == outputs else linear(inputs, outputs, dtype, rngs)
 
     def __call__(

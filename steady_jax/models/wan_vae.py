@@ -10,6 +10,7 @@ Source: Wan team 2025, arXiv 2503.20314, section on Wan-VAE.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,10 @@ from steady_jax.models.vae_layers import (
     Cache,
     Chain,
     FrameAttention,
+    Level,
     NormConv,
     Residual,
+    Shortcut,
     SpatialDown,
     SpatialUp,
     TemporalDown,
@@ -59,6 +62,10 @@ class VAEConfig:
     res_blocks: int = 2  # per level of the encoder; the decoder has one more
     temporal_downsample: Sequence[bool] = (False, True, True)  # after which levels the frame rate halves too
     patch: int = 1  # rows and columns of pixels that the first level sees as one, side by side on channels
+    shortcuts: bool = False  # around every level that halves or doubles, see steady_jax.models.vae_layers.Shortcut
+    # frames that kernels see, by level, full resolution first: 3, or 1 for a level that does not look at other frames;
+    # None: 3 everywhere. Where levels halve the frame rate they see 3 in any case
+    temporal_kernels: Sequence[int] | None = None
     latent_mean: Sequence[float] = WAN_LATENT_MEAN  # per channel, of the encoder's output before it is normalised
     latent_std: Sequence[float] = WAN_LATENT_STD
     dtype: str = "bfloat16"  # of convolutions and activations
@@ -86,6 +93,44 @@ class VAEConfig:
         if min(self.latent_std) <= 0:
             raise ValueError(f"latent_std must be positive, got {self.latent_std}")
         check_dtype(self.dtype)
+        self._check_temporal_kernels()
+        _ = self.down_shortcuts, self.up_shortcuts  # refuse widths that do not fit
+
+    def _check_temporal_kernels(self) -> None:
+        if self.temporal_kernels is None:
+            return
+        kernels, levels = tuple(self.temporal_kernels), len(self.multipliers)
+        if len(kernels) != levels or not set(kernels) <= {1, 3} or kernels[-1] != 3:
+            raise ValueError(
+                f"temporal_kernels are 1 or 3 for each of the {levels} levels (multipliers), 3 for the last, "
+                f"got {kernels}"
+            )
+        # one network, one configuration
+        object.__setattr__(self, "temporal_kernels", None if set(kernels) == {3} else kernels)
+
+    @property
+    def kernels(self) -> tuple[int, ...]:
+        """Frames that the kernels of each level see, full resolution first."""
+        return (3,) * len(self.multipliers) if self.temporal_kernels is None else self.temporal_kernels
+
+    @property
+    def down_shortcuts(self) -> tuple[Shortcut | None, ...]:
+        """Around each level of the encoder, full resolution first; None where there is none."""
+        if not self.shortcuts:
+            return (None,) * len(self.widths)
+        before = (self.width, *self.widths)
+        frames = [1 + halved for halved in self.temporal_downsample]
+        return (*(Shortcut(before[i], self.widths[i], n, up=False) for i, n in enumerate(frames)), None)
+
+    @property
+    def up_shortcuts(self) -> tuple[Shortcut | None, ...]:
+        """Around each level of the decoder, full resolution last; None where there is none."""
+        if not self.shortcuts:
+            return (None,) * len(self.widths)
+        widths = self.widths[:0:-1]
+        before = (widths[0], *(width // 2 for width in widths)) if widths else ()
+        frames = [1 + doubled for doubled in reversed(self.temporal_downsample)]
+        return (*(Shortcut(before[i], widths[i] // 2, n, up=True) for i, n in enumerate(frames)), None)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -106,14 +151,13 @@ class VAEConfig:
     def decoder_reach(self) -> int:
         """Latent frames that the decoder's cache can depend on: what came before them is forgotten."""
         # every causal convolution over three frames looks two back, at its level's frame rate
-        residual, rate = 2 * 2, 1
-        reach = 2 + 2 * residual  # conv_in, and the middle
+        rate, reach = 1, 2 + 2 * 4  # conv_in, and the middle
         for level in reversed(range(len(self.widths))):
-            reach += (self.res_blocks + 1) * residual / rate
+            reach += (self.res_blocks + 1) * 2 * (self.kernels[level] - 1) / rate
             if level and self.temporal_downsample[level - 1]:
                 reach += 2 / rate
                 rate *= 2
-        return math.ceil(reach + 2 / rate)  # head
+        return math.ceil(reach + (self.kernels[0] - 1) / rate)  # head
 
     def check_clip(self, frames: int, height: int, width: int) -> None:
         """Refuses clips that the encoder cannot take whole.
@@ -197,7 +241,7 @@ class WanVAE(nnx.Module):
             ValueError: another number of frames, or of another size than the first one.
         """
         stride, size = self.config.temporal_stride, pixels.shape[2:4]
-        first = tuple(self.config.patch * length for length in cache["conv_in"].shape[2:4])
+        first = tuple(self.config.spatial_stride * length for length in cache["head"].shape[2:4])
         if pixels.shape[1] != stride:
             raise ValueError(
                 f"a latent frame after the first is made of {stride} pixel frames, got {pixels.shape[1]}: "
@@ -293,15 +337,16 @@ class WanVAE(nnx.Module):
 def encoder_layers(config: VAEConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
     """From pixels to means and log variances: levels of residual blocks, each but the last followed by a halving."""
     common = {"dtype": config.dtype, "rngs": rngs}
-    layers: dict[str, nnx.Module] = {"conv_in": CausalConv(config.patch**2 * COLOURS, config.width, **common)}
+    shape = (config.kernels[0], 3, 3)
+    layers: dict[str, nnx.Module] = {"conv_in": CausalConv(config.patch**2 * COLOURS, config.width, shape, **common)}
     inputs, last = config.width, len(config.widths) - 1
     for level, width in enumerate(config.widths):
-        stage = _residuals(inputs, width, config.res_blocks, **common)
+        stage = _residuals(inputs, width, config.res_blocks, frames=config.kernels[level], **common)
         if level < last:
             stage["down"] = SpatialDown(width, **common)
             if config.temporal_downsample[level]:
                 stage["time_down"] = TemporalDown(width, **common)
-        layers[f"level{level}"] = Chain(stage)
+        layers[f"level{level}"] = _level(stage, config.down_shortcuts[level])
         inputs = width
     return {**layers, "middle": _middle(inputs, **common), "head": NormConv(inputs, 2 * config.channels, **common)}
 
@@ -313,19 +358,24 @@ def decoder_layers(config: VAEConfig, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
     layers: dict[str, nnx.Module] = {"conv_in": CausalConv(config.channels, inputs, **common)}
     layers["middle"] = _middle(inputs, **common)
     for level, width in enumerate(reversed(config.widths)):
-        stage = _residuals(inputs, width, config.res_blocks + 1, **common)
+        stage = _residuals(inputs, width, config.res_blocks + 1, frames=config.kernels[last - level], **common)
         if level < last:
             if config.temporal_downsample[last - 1 - level]:
                 stage["time_up"] = TemporalUp(width, **common)
             stage["up"] = SpatialUp(width, **common)
-        layers[f"level{level}"] = Chain(stage)
+        layers[f"level{level}"] = _level(stage, config.up_shortcuts[level])
         inputs = width // 2
-    return {**layers, "head": NormConv(config.widths[0], config.patch**2 * COLOURS, **common)}
+    head = NormConv(config.widths[0], config.patch**2 * COLOURS, frames=config.kernels[0], **common)
+    return {**layers, "head": head}
 
 
-def _residuals(inputs: int, width: int, blocks: int, *, dtype: str, rngs: nnx.Rngs) -> dict[str, nnx.Module]:
+def _level(layers: dict[str, nnx.Module], shortcut: Shortcut | None) -> Chain:
+    return Chain(layers) if shortcut is None else Level(layers, shortcut)
+
+
+def _residuals(inputs: int, width: int, blocks: int, **how: Any) -> dict[str, nnx.Module]:
     before = [inputs] + [width] * (blocks - 1)
-    return {f"block{i}": Residual(before[i], width, dtype=dtype, rngs=rngs) for i in range(blocks)}
+    return {f"block{i}": Residual(before[i], width, **how) for i in range(blocks)}
 
 
 def _middle(width: int, *, dtype: str, rngs: nnx.Rngs) -> Chain:

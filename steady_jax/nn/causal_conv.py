@@ -6,6 +6,8 @@ computed as one 2-D convolution: the frames that one output sees are stacked on 
 batch. So a call on 1, 2 or 4 frames is the same code, and calls on the pieces of a clip give what one call gives.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -14,7 +16,9 @@ from flax import nnx
 from steady_jax.nn.modules import precision_of
 from steady_jax.shapes import Array, Float
 
-__all__ = ["CausalConv", "causal_conv"]
+__all__ = ["CausalConv", "Past", "causal_conv"]
+
+Past = Array | dict[str, Any]  # frames [b p h w i] that a convolution has to remember, or {} where it is none
 
 
 def causal_conv(
@@ -68,13 +72,23 @@ class CausalConv(nnx.Module):
         self.dtype = dtype
 
     def __call__(
-        self, x: Float[Array, "b f h w i"], past: Float[Array, "b p h w i"] | None = None
-    ) -> tuple[Float[Array, "b _ h w o"], Float[Array, "b _ h w i"]]:
-        """Convolves new frames; `past` is what the last call returned, None (zeros) where a clip starts."""
+        self, x: Float[Array, "b f h w i"], past: Past | None = None
+    ) -> tuple[Float[Array, "b _ h w o"], Past]:
+        """Convolves new frames; `past` is what the last call returned, None (zeros) where a clip starts.
+
+        A kernel of one frame remembers nothing: its past is {}, as arrays without elements could not be saved.
+        """
         x = x.astype(self.dtype)
-        past = self.no_past(x) if past is None else past
-        return causal_conv(x, past, self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype), self.stride)
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        if not self.remembered:
+            return causal_conv(x, self.no_past(x), kernel, bias, self.stride)[0], {}
+        return causal_conv(x, self.no_past(x) if past is None else past, kernel, bias, self.stride)
+
+    @property
+    def remembered(self) -> int:
+        """Frames that the next call needs."""
+        return self.kernel.shape[0] - self.stride
 
     def no_past(self, x: Float[Array, "b f h w i"]) -> Float[Array, "b p h w i"]:
         """Zeros in the place of the frames before the clip that x belongs to."""
-        return jnp.zeros((x.shape[0], self.kernel.shape[0] - self.stride, *x.shape[2:]), self.dtype)
+        return jnp.zeros((x.shape[0], self.remembered, *x.shape[2:]), self.dtype)

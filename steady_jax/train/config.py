@@ -53,7 +53,7 @@ def train_config(stage: str, model: str, memory: str = "steady") -> ConfigDict:
     config.batch = 8  # items of a step, of all devices together
     config.dtype = "bfloat16"  # of matrix products and activations; weights in training are float32
     config.attention = "auto"
-    # checkpoint folders; none: random weights for what is trained, an error for what is not
+    # checkpoint folders; none: random weights for a teacher or VAE that is trained, an error for others
     for folder in FOLDERS[stage]:
         config[folder] = config_dict.placeholder(str)
     config.data = _data_keys()
@@ -123,7 +123,7 @@ def _teacher_keys(config: ConfigDict) -> None:
 def _tokenizer_keys(config: ConfigDict) -> None:
     config.prompts = 10_000  # to learn from
     config.vocabulary = 512  # pieces at most
-    for key in ("model", "height", "width", "clip_frames", "batch", "dtype", "attention", "part"):
+    for key in ("seed", "model", "height", "width", "clip_frames", "batch", "dtype", "attention", "part"):
         del config[key]
 
 
@@ -145,8 +145,8 @@ def _pairs_keys(config: ConfigDict, memory: str) -> None:
 def _compare_keys(config: ConfigDict, memory: str) -> None:
     config.update(student_keys(memory))
     config.students = ()  # "NAME=FOLDER" each; the first is compared with the others too
-    config.prompts = 64  # held-out ones
-    config.each = 4  # samples per prompt and student
+    config.prompts = 64  # held-out ones; of a file the last, which training leaves out with data.held_out
+    config.each = 4  # samples per prompt and student, at least 2
     config.ode = ConfigDict(dataclasses.asdict(ODE()))
     config.negative_prompt = ""
     del config["part"]
@@ -156,11 +156,11 @@ def _rollout_keys(config: ConfigDict, memory: str) -> None:
     config.update(student_keys(memory))
     config.rollout_frames = config.clip_frames  # latent frames of a rollout; its last clip_frames are judged
     config.context_sigma = 0.0  # noise on which a finished block is stored in training; published: .00498
-    config.negative_prompt = ""
 
 
 def _dmd_keys(config: ConfigDict, memory: str, *, redmd: bool) -> None:
     _rollout_keys(config, memory)
+    config.negative_prompt = ""
     settings: dict[str, Any] = dataclasses.asdict(DMDSettings())
     del settings["shift"]  # the student's
     config.teacher_model = config.model  # sizes of the teacher in a plan that names no folder, see scripts/plan.py

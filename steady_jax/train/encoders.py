@@ -58,7 +58,7 @@ class Encoders:
 
     def __init__(self, frozen: Frozen, tokenizer: PromptTokenizer | None) -> None:
         """Args: networks with "text_encoder" and "vae" where the data needs them; the tokenizer of the former."""
-        self._frozen, self._tokenizer = frozen, tokenizer
+        self._frozen, self._tokenizer, self.mesh = frozen, tokenizer, frozen.mesh
         self._known: dict[str, np.ndarray] = {}  # embeddings of single prompts
         self.programs: dict[str, Program] = {}
 
@@ -89,11 +89,9 @@ class Encoders:
         return self._run("latents_to_clip", latents_to_clip, "vae", latents)
 
     def videos(self, prompts: Sequence[str], latents: Latents) -> dict[str, UInt8[np.ndarray, "_ height width rgb"]]:
-        """Frames of one clip per prompt, by names made of the prompts."""
+        """Frames of one clip per prompt, by names made of the prompts; clips beyond the prompts are left out."""
         frames = np.asarray(self._run("samples_to_clip", latents_to_clip, "vae", latents))
-        return {
-            sample_name(index, prompt): clip for index, (prompt, clip) in enumerate(zip(prompts, frames, strict=True))
-        }
+        return {sample_name(index, prompt): frames[index] for index, prompt in enumerate(prompts)}
 
     def of_prompts(self, prompts: Sequence[str]) -> Float[np.ndarray, "b t c"]:
         """Embeddings of some prompts, on the host; "" is allowed, as what guidance steers away from.
@@ -116,11 +114,9 @@ class Encoders:
         if network not in self._frozen:
             raise ValueError(f"the data needs the network {network!r}: name a checkpoint folder with config.{network}")
         if program not in self.programs:
-            mesh = self._frozen.mesh
-            few = program not in BY_ITEM  # samples and single prompts need not divide by the devices
-            self.programs[program] = Program(
-                function, results=parallel.replicated(mesh) if few else parallel.batch_sharding(mesh)
-            )
+            few = program not in BY_ITEM  # single prompts do not divide by the devices, and samples go to the host
+            place = parallel.replicated(self.mesh) if few else parallel.batch_sharding(self.mesh)
+            self.programs[program] = Program(function, results=place)
         return self.programs[program](self._frozen[network], *args)
 
 

@@ -38,7 +38,7 @@ def critic_velocity(velocity: Latents, sigma_noise: Float[Array, "b"], sigma_sco
         sigma_noise: with which the latents were made noisy.
         sigma_score: by which a velocity is turned into x0.
     """
-    return velocity * _per_item(sigma_score / sigma_noise)
+    return velocity * per_item(sigma_score / sigma_noise)
 
 
 def guided(conditional: Latents, unconditional: Latents, scale: float) -> Latents:
@@ -49,7 +49,7 @@ def guided(conditional: Latents, unconditional: Latents, scale: float) -> Latent
 def distribution_matching_gradient(x0: Latents, x0_fake: Latents, x0_real: Latents) -> Latents:
     """Equation (3); what is not finite becomes 0, as where an item's x0_real is x0 exactly."""
     distance = jnp.mean(jnp.abs(x0 - x0_real), axis=(1, 2, 3, 4))
-    return jnp.nan_to_num((x0_fake - x0_real) / _per_item(distance), nan=0.0, posinf=0.0, neginf=0.0)
+    return jnp.nan_to_num((x0_fake - x0_real) / per_item(distance), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def distribution_matching_loss(
@@ -83,5 +83,6 @@ def regression_loss(x0: Latents, target: Latents, counted: Bool[Array, "b"]) -> 
     return jnp.sum(of_items * counted) / jnp.maximum(jnp.sum(counted), 1)
 
 
-def _per_item(values: Float[Array, "b"]) -> Float[Array, "b 1 1 1 1"]:
+def per_item(values: Float[Array, "b"]) -> Float[Array, "b 1 1 1 1"]:
+    """One number per item, beside latents."""
     return values[:, None, None, None, None]

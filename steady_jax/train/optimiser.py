@@ -1,6 +1,7 @@
 """The optimiser of one network: AdamW after clipping, float32 throughout, and the moving average of the weights."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +23,17 @@ class OptimiserSettings:
     b2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
-    clip: float = 10.0  # largest norm of a gradient, over the whole network
+    clip: float = 10.0  # largest norm of a gradient, over the whole network; 0: any
     schedule: str = "constant"  # or "cosine": down to 0 at the last update
     warmup: int = 0  # updates of a linear rise from 0
     average: float = 0.0  # weight of the old average of weights; 0: no average is kept
-    average_from: int = 0  # updates before which the average is a copy of the weights
+    average_from: int = 0  # training step up to which the average is a copy of the weights
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0 or not self.clip > 0:
-            raise ValueError(
-                f"learning_rate and clip must be positive, got {self.learning_rate} and {self.clip}; "
-                "clip=inf switches clipping off"
-            )
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 <= self.clip < math.inf:
+            raise ValueError(f"clip must not be negative, got {self.clip}; 0 switches clipping off")
         for name in ("b1", "b2", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0..1, below 1, got {getattr(self, name)}")
@@ -64,7 +64,7 @@ class OptimiserSettings:
             else optax.scale_by_rms(self.b2, self.eps, eps_in_sqrt=False, bias_correction=True)
         )
         return optax.chain(
-            optax.clip_by_global_norm(self.clip),
+            optax.clip_by_global_norm(self.clip) if self.clip else optax.identity(),
             adam,
             optax.add_decayed_weights(self.weight_decay),
             optax.scale_by_learning_rate(self.rate(updates)),
@@ -76,14 +76,14 @@ def updated(
     gradients: nnx.Module,
     optimiser: optax.GradientTransformation,
     settings: OptimiserSettings,
-    count: Int[Array, ""],
+    step: Int[Array, ""],
 ) -> tuple[Trained, Float[Array, ""]]:
     """One update of a network.
 
     Args:
         gradients: as its weights, float32.
         optimiser: from `settings.make`.
-        count: updates done before.
+        step: training steps done before, of which not every one updates this network.
     Returns: the network after it, and the norm of the gradient before clipping.
     """
     norm = optax.tree.norm(gradients)
@@ -91,6 +91,6 @@ def updated(
     weights = optax.apply_updates(trained.weights, steps)
     average = trained.average
     if average is not None:
-        old = jnp.where(count + 1 > settings.average_from, jnp.float32(settings.average), 0.0)
+        old = jnp.where(step + 1 > settings.average_from, jnp.float32(settings.average), 0.0)
         average = jax.tree.map(lambda mean, new: old * mean + (1 - old) * new, average, weights)
     return Trained(weights, state, average), norm

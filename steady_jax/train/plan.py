@@ -20,7 +20,7 @@ from steady_jax.program import Program
 from steady_jax.train import build
 from steady_jax.train.encoders import Encoders, Frozen
 from steady_jax.train.networks import Network
-from steady_jax.train.stages.dmd import CRITIC, DMD, GENERATOR, DMDSettings
+from steady_jax.train.stages.dmd import DMD
 
 GIB = 2**30
 
@@ -180,7 +180,7 @@ def distillation(config: ConfigDict, mesh: Mesh) -> DMD:
     """
     if config.stage not in ("dmd", "redmd"):
         raise ValueError(f"a plan is made of the stages dmd and redmd, and of sampling, got {config.stage!r}")
-    return _Folderless(config, mesh).stage()
+    return build.distillation(_Folderless(config, mesh))
 
 
 def calls_of(stage: DMD) -> dict[str, Call]:
@@ -198,7 +198,7 @@ def calls_of(stage: DMD) -> dict[str, Call]:
     }
 
 
-class _Folderless(build._Build):
+class _Folderless(build.Build):
     """Parts of a stage whose sizes come from the config where no folder is named. Data and tokenizer are left out."""
 
     def __init__(self, config: ConfigDict, mesh: Mesh) -> None:
@@ -214,20 +214,9 @@ class _Folderless(build._Build):
         sizes = self._computing(getattr(model, part), trained=False)
         return Network(build.KINDS[part], sizes, part, dtype=self.config.dtype)
 
-    def stage(self) -> DMD:
-        """The stage, as `build.training` makes it."""
-        config, every = self.config, self.config.dmd.generator_every
-        learners = {
-            GENERATOR: self.learner("init", "dit", config.optimiser, every),
-            CRITIC: self.learner("critic", "dit", config.critic_optimiser),
-        }
-        return DMD(
-            self.setup(learners, {}),
-            DMDSettings(**config.dmd, shift=config.shift),
-            self.rollout(),
-            negative_prompt="",
-            reward=build._reward(config) if config.stage == "redmd" else None,
-        )
+    def sample_prompts(self) -> tuple[str, ...]:
+        """None: videos are not planned."""
+        return ()
 
     def _frozen_names(self) -> list[str]:
         """Networks that lie on the devices in every step. Embeddings in the data need no text encoder."""

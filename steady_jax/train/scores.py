@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from steady_jax.diffusion.flow_matching import TIMESTEPS, add_noise, nearest_sigma, score_timesteps, x0_from_velocity
 from steady_jax.models.wan_dit import PromptKV, WanDiT
 from steady_jax.shapes import Array, Float, Int, Latents
-from steady_jax.train.losses import critic_velocity, flow_matching_loss, guided
+from steady_jax.train.losses import critic_velocity, flow_matching_loss, guided, per_item
 
 
 @typing.no_type_check
@@ -45,7 +45,7 @@ def draw_noising(key: Array, like: Latents, shift: float) -> Noising:
 
 def noisy(x0: Latents, by: Noising) -> Latents:
     """The latents that the score networks get."""
-    return add_noise(x0, by.noise, _per_item(by.sigma_noise))
+    return add_noise(x0, by.noise, per_item(by.sigma_noise))
 
 
 def velocity(dit: WanDiT, xt: Latents, by: Noising, prompt: PromptKV) -> Latents:
@@ -55,7 +55,7 @@ def velocity(dit: WanDiT, xt: Latents, by: Noising, prompt: PromptKV) -> Latents
 
 def score(dit: WanDiT, xt: Latents, by: Noising, prompt: PromptKV) -> Latents:
     """A score network's x0 of whole clips."""
-    return x0_from_velocity(xt, velocity(dit, xt, by, prompt), _per_item(by.sigma_score))
+    return x0_from_velocity(xt, velocity(dit, xt, by, prompt), per_item(by.sigma_score))
 
 
 def guided_score(
@@ -70,7 +70,3 @@ def critic_loss(critic: WanDiT, x0: Latents, by: Noising, prompt: PromptKV) -> F
     xt = noisy(x0, by)
     predicted = critic_velocity(velocity(critic, xt, by, prompt), by.sigma_noise, by.sigma_score)
     return flow_matching_loss(predicted, x0, by.noise)
-
-
-def _per_item(values: Float[Array, "b"]) -> Float[Array, "b 1 1 1 1"]:
-    return values[:, None, None, None, None]

@@ -56,6 +56,7 @@ def _config(home: Workdir) -> ConfigDict:
     if not home.config.exists():
         raise ValueError(f"{home.folder} has no {home.config.name}, so it is no run; name the --workdir of one")
     stored = json.loads(home.config.read_text(encoding="utf-8"))
+    stored.pop("inputs", None)  # what the folders held when the run began
     return ConfigDict({**stored, **({"attention": "auto"} if "attention" in stored else {})})
 
 

@@ -107,7 +107,8 @@ def train(
         free: keys of the config that may differ from those that the run began with.
         stream: where progress is shown, stderr if None.
     Raises:
-        ValueError: the folder is not one of this run; lists the keys of the config that differ. Nothing is changed.
+        ValueError: the folder is not one of this run (lists the keys of the config that differ), or holds the model of
+            fewer steps. Nothing is changed.
         KeyboardInterrupt: it was told to end; everything is saved.
         FloatingPointError: a metric or the state is not finite; the checkpoints before are kept.
         OSError: the disk refuses a checkpoint.
@@ -124,6 +125,8 @@ def train(
         if step >= settings.steps and together.any(home.model.exists()):
             progress.say(f"{home.folder} is finished: {step} steps, the model is in {home.model}")
             return
+        with together.one_fate():
+            _check_no_model(home)
         if step == 0:
             progress.stage("making the first state")
             state = stage.start()
@@ -298,13 +301,16 @@ def _tell_changes(record: Mapping[str, Any], progress: Progress) -> None:
         progress.say(f"note: numbers may differ from those of an undisturbed run by roundings, as {'; '.join(changed)}")
 
 
-def _export(stage: Stage, state: TrainState, home: Workdir, together: Together, progress: Progress) -> None:
-    """Writes the model, unless one is there: it may be in use."""
-    if together.any(home.model.exists()):
-        progress.say(
-            f"{home.model} is from fewer steps and stays as it is; move it away and start again for the model of now"
+def _check_no_model(home: Workdir) -> None:
+    """A run that was made longer must not find its place taken at the end, or the next stage takes the old model."""
+    if home.model.exists():
+        raise ValueError(
+            f"{home.model} is from fewer steps than this run is to have, and is never overwritten; move it away"
         )
-        return
+
+
+def _export(stage: Stage, state: TrainState, home: Workdir, together: Together, progress: Progress) -> None:
+    """Writes the model, where one process has all of it."""
     if jax.process_count() > 1:
         progress.say(
             "training is finished; this run's processes hold parts of the weights, so the model is written by one "

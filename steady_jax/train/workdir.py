@@ -25,7 +25,9 @@ from steady_jax.saved_state import differences
 # keys of a config, groups of keys among them, that say how a run goes and not what it computes
 HOW_IT_RUNS = (
     *("workdir", "mesh", "join", "cut", "remat"),
-    *("log_every", "save_every", "keep", "held_out_every", "sample_every"),
+    *("log_every", "save_every", "keep", "held_out_every", "sample_every", "sample_prompts"),
+    # where things lie; what they are is among the config's "inputs"
+    *("init", "critic", "teacher", "vae", "text_encoder", "tokenizer", "data.path"),
 )
 LOCK = ".lock"
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,12 @@ def test_every_tensor_of_the_checkpoint_has_its_rule(manifest):
     assert wan_vae.identify(shapes) == "original"
     assert wan_vae.config_from(shapes, "original") == VAEConfig()
     assert torch_shapes(VAEConfig(), "original") == shapes
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_frames_of_kernels_are_read_from_shapes(layout):
+    flat = dataclasses.replace(TINY, temporal_kernels=(1, 1, 3))
+    assert wan_vae.config_from(torch_shapes(flat, layout), layout, SETTINGS) == flat
 
 
 def test_other_networks_are_not_taken_for_a_wan_vae():

@@ -214,9 +214,26 @@ def test_nature_is_endless_and_held_out_is_another():
     batch = next(batches(open_items(source, tokenizer=ByteTokenizer(64)), batch=2, seed=0))
     assert {key: value.shape for key, value in batch.items()} == {
         "pixels": (2, 3, 32, 32, 3),
+        "moving": (2, 32, 32),
         "ids": (2, 64),
         "mask": (2, 64),
     }
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_what_moves_in_a_clip_of_nature_is_known(frames):
+    """In a picture too: a clip of one frame is the first frame of a longer one."""
+    short, long = (
+        open_items(Source("nature_flow", frames=count, height=32, width=32, seed=5)) for count in (frames, 9)
+    )
+    for number in range(4):
+        item, more = short[number], long[number]
+        assert (item["moving"].shape, item["moving"].dtype) == ((32, 32), np.bool_)
+        np.testing.assert_array_equal(item["pixels"], more["pixels"][:frames])
+        np.testing.assert_array_equal(item["moving"], more["moving"])
+        changes = np.any(more["pixels"] != more["pixels"][:1], axis=(0, 3))
+        assert changes[more["moving"]].mean() > 0.5
+        assert not changes[~more["moving"]].any()
 
 
 def test_prompts_of_nature_are_those_of_its_clips():

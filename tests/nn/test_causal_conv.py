@@ -29,6 +29,15 @@ def plain(seen, kernel, bias, stride):
     return jax.lax.conv_general_dilated(seen, kernel, strides, padding, dimension_numbers=letters) + bias
 
 
+def test_a_kernel_of_one_frame_remembers_nothing():
+    conv = CausalConv(INPUTS, OUTPUTS, (1, 3, 3), dtype="float32", rngs=nnx.Rngs(0))
+    (first, past), (again, after) = conv(video()), conv(video(), {})
+    assert past == after == {}
+    np.testing.assert_array_equal(first, again)
+    empty = video(1)[:, :0]
+    np.testing.assert_array_equal(first, causal_conv(video(), empty, conv.kernel[...], conv.bias[...])[0])
+
+
 @pytest.mark.parametrize("shape", [(3, 3, 3), (3, 1, 1), (1, 3, 3)])
 @pytest.mark.parametrize("frames", [1, 2, 4])
 def test_is_a_3d_convolution_of_past_and_new_frames(shape, frames):

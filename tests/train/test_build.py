@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+import shutil
 from pathlib import Path
 
 import jax
@@ -23,6 +24,8 @@ from steady_jax.train.stages.teacher import Teacher
 from steady_jax.train.stages.vae import VAEStage
 
 ROOT = Path(__file__).parents[2]
+PAIRED = {"steps": [1000, 750, 500, 250], "shift": 5.0}
+WIDTH = MODELS["tiny"].text_encoder.width
 WIDE, PARTS = 16, ("dit", "vae", "text_encoder")
 DISTILLED = [
     ("distill_steady_1_3b", "published"),
@@ -63,10 +66,14 @@ def place(tmp_path_factory):
     write_shards(folder / "runs/tiny/latents", [latents] * 66, fields, 66)
     pair = {
         "trajectory": np.zeros((5, 9, 8, 8, 16), np.float16),
-        "embeddings": np.zeros((3, MODELS["tiny"].text_encoder.width), np.float16),
+        "embeddings": np.zeros((3, WIDTH), np.float16),
     }
-    fields = {name: Field("float16", (None, *x.shape[1:])) for name, x in pair.items()}
-    write_shards(folder / "runs/tiny/ode_pairs", [pair] * 66, fields, 66)
+    fields = {"trajectory": Field("float16", (5, 9, 8, 8, 16)), "embeddings": Field("float16", (None, WIDTH))}
+    write_shards(folder / "runs/tiny/ode_pairs", [pair] * 66, fields, 66, PAIRED)
+    write_shards(folder / "other-levels", [pair] * 66, fields, 66, {**PAIRED, "steps": [1000, 800, 600, 400]})
+    write_shards(folder / "prompt-shards", prompt_records(20), {"prompt": TEXT}, 20)
+    clips = {"pixels": np.zeros((9, 64, 80, 3), np.uint8), "prompt": prompt_records(1)[0]["prompt"]}
+    write_shards(folder / "clip-shards", [clips] * 66, {"pixels": Field("uint8", (9, 64, 80, 3)), "prompt": TEXT}, 66)
     (folder / "prompts.txt").write_text("Rain on a pond.\nA calm sea.\n")
     return folder
 
@@ -105,7 +112,7 @@ def test_the_tiny_chain_builds(stage, kind, there):
     assert (
         set(batch)
         == {
-            "vae": {"pixels"},
+            "vae": {"pixels", "moving"},
             "teacher": {"latents", "ids", "mask"},
             "ode_init": {"trajectory", "embeddings"},
             "dmd": {"ids", "mask"},
@@ -176,27 +183,52 @@ def change(config, key, value):
 @pytest.mark.parametrize(
     ("stage", "changes", "message"),
     [
-        ("dmd", {"teacher": None}, r"teacher is not trained here: name its checkpoint folder with config\.teacher"),
+        ("dmd", {"teacher": None}, r"name the checkpoint folders of config\.teacher"),
+        ("dmd", {"init": None, "critic": None}, r"name the checkpoint folders of config\.init, config\.critic"),
+        ("dmd", {"sample_prompts": ()}, "sample_every needs sample_prompts, and a VAE"),
+        ("dmd", {"vae": None}, "sample_every needs sample_prompts, and a VAE"),
         ("dmd", {"clip_frames": 10}, r"clip_frames must be a multiple of block_frames \(3\), got 10"),
         ("dmd", {"rollout_frames": 10}, r"rollout_frames must be a multiple of block_frames \(3\), got 10"),
         ("dmd", {"rollout_frames": 6}, "1 <= counted blocks <= blocks must hold, got 3 of 2; raise rollout_frames"),
-        ("dmd", {"rollout_frames": 18, "vae": None}, r"need a VAE; name its folder with config\.vae"),
+        (
+            "dmd",
+            {"rollout_frames": 18, "vae": None, "sample_every": 0},
+            r"need a VAE; name its folder with config\.vae",
+        ),
         ("dmd", {"teacher": "runs/no"}, r"runs/no is not a checkpoint folder: .* scripts/convert\.py"),
         ("dmd", {"vae": "no-vae"}, r"(?s)no-vae is incomplete:\s+vae: not in this checkpoint"),
         ("dmd", {"accumulate": 3}, "in 3 micro-batches, got 8 items; change batch, accumulate or mesh"),
         ("dmd", {"accumulate": 0}, "accumulate must be at least 1 micro-batch, got 0"),
         ("dmd", {"cut": "none"}, "cut must be one of all, optimiser, got 'none'"),
-        ("dmd", {"model": "2b", "init": None}, "unknown model '2b'; known are 1.3b, 14b, tiny"),
+        ("teacher", {"model": "2b"}, "unknown model '2b'; known are 1.3b, 14b, tiny"),
         ("dmd", {"height": 60}, "pixel height and width must be multiples of 8, got 60x64"),
         ("dmd", {"text_encoder": None}, r"prompts and the negative prompt .* name .* config\.text_encoder"),
         ("dmd", {"memory.window": 5}, "window"),
-        ("dmd", {"critic_optimiser.learning_rate": 0.0}, "learning_rate and clip must be positive, got 0"),
+        ("dmd", {"critic_optimiser.learning_rate": 0.0}, "learning_rate must be positive, got 0"),
         ("dmd", {"data.kind": "prompts"}, "every source but .* has a path, got prompts with path None"),
-        ("vae", {"data.held_out": 30}, r"data\.held_out must be whole batches of 8 items \(batch\), got 30"),
+        (
+            "vae",
+            {"data.held_out": 30},
+            r"data\.held_out must be whole batches of 8 items \(batch / accumulate\), got 30",
+        ),
+        ("vae", {"data.held_out": 0}, "spread over held-out clips; set data.held_out above 0"),
         ("vae", {"optimiser.warmup": 300}, "warmup must be shorter than the training, got 300 of 300 updates"),
+        (
+            "vae",
+            {"loss.moving": 2.0, "data.kind": "shards", "data.path": "clip-shards"},
+            r"moving 2\.0 weighs pixels that are known to move, and the data have no 'moving'; set it to 0",
+        ),
         ("teacher", {"tokenizer": None}, r"train_text_encoder needs a tokenizer: .* config\.tokenizer"),
         ("teacher", {"data.path": "runs/no"}, "runs/no does not exist; name a folder of shards"),
         ("teacher", {"dropout": 1.0}, "dropout lie in 0..1, below 1, got 3.0 and 1.0"),
+        ("ode_init", {"init": None}, r"name the checkpoint folders of config\.init"),
+        ("ode_init", {"data.path": "runs/tiny/latents"}, "ode_init learns from what the stage ode_pairs writes"),
+        (
+            "ode_init",
+            {"data.path": "other-levels"},
+            r"have steps \(1000, 800, 600, 400\), not \(1000, 750, 500, 250\): ",
+        ),
+        ("ode_init", {"clip_frames": 6}, r"have shape \(5, 9, 8, 8, 16\), not \(5, 6, 8, 8, 16\): write them"),
         ("ode_init", {"clip_frames": 10}, r"clip_frames must be a multiple of block_frames \(3\), got 10"),
     ],
 )
@@ -218,6 +250,7 @@ def test_what_does_not_fit_is_refused(stage, changes, message, there):
         ("compare", {"text_encoder": None}, r"the negative prompt .* name .* config\.text_encoder"),
         ("compare", {"students": ()}, r"name config\.teacher, and config\.students"),
         ("compare", {"students": ("runs/tiny/dmd/model",)}, "a student is NAME=FOLDER, got"),
+        ("compare", {"each": 1}, r"distances take at least 2 samples \(each\) per prompt and student, got 1"),
         ("compare", {"prompts": 60}, r"prompts must be whole batches of 16 \(batch\), got 60"),
     ],
 )
@@ -234,6 +267,45 @@ def test_a_stage_that_writes_is_no_training(there):
     config = get_config("train_tiny", "ode_pairs")
     with pytest.raises(ValueError, match="stage 'ode_pairs' does not train a network; known are vae, teacher"):
         build.training(config, one_device())
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "changes", "names"),
+    [
+        ("dmd", "prompt-shards", {}, {"ids", "mask"}),
+        ("teacher", "clip-shards", {"clip_frames": 2}, {"pixels", "ids", "mask"}),
+        ("vae", "clip-shards", {"clip_frames": 2, "loss.moving": 0.0}, {"pixels"}),
+    ],
+)
+def test_shards_give_what_they_hold(stage, path, changes, names, there):
+    config = get_config("train_tiny", stage)
+    for key, value in {"data.kind": "shards", "data.path": path, **changes}.items():
+        change(config, key, value)
+    batch = next(build.training(config, build.mesh_of(config)).batches)
+    assert set(batch) == names
+    if "pixels" in names:
+        assert batch["pixels"].shape == (config.batch, 5, 64, 64, 3)  # of 9 frames of 64x80
+
+
+def test_held_out_items_come_in_micro_batches(there):
+    config = get_config("train_tiny", "teacher")
+    change(config, "accumulate", 2)
+    (first, *_) = build.training(config, build.mesh_of(config)).stage.held_out_batches()
+    assert len(first["latents"]) == config.batch // 2
+
+
+def test_inputs_are_known_by_what_they_hold(place, there, tmp_path):
+    config = get_config("train_tiny", "ode_init")
+    found = build.inputs(config)
+    assert set(found) == {"init", "vae", "text_encoder", "data"}
+    for name in ("init", "vae", "text_encoder"):
+        change(config, name, shutil.copytree(place / config[name], tmp_path / name))
+    change(config, "data.path", str(shutil.copytree(place / config.data.path, tmp_path / "data")))
+    assert build.inputs(config) == found
+    (tmp_path / "vae" / "more").write_text("another")
+    change(config, "data.path", "other-levels")
+    other = build.inputs(config)
+    assert {name for name in found if other[name] != found[name]} == {"vae", "data"}
 
 
 @pytest.mark.parametrize("stage", STAGES)

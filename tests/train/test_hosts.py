@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -48,20 +49,42 @@ def test_two_processes_train_together_and_one_goes_on(tmp_path):
         np.testing.assert_allclose(found[path], array, atol=1e-5 * min(1, np.abs(array).max()), rtol=1e-4, err_msg=path)
 
 
-def joined(command, settings, folder):
-    """Runs a command as two processes to their ends. Returns what each said."""
+@pytest.mark.slow
+def test_sigterm_to_one_process_saves_and_ends_all(tmp_path):
+    inputs, workdir = write_inputs(tmp_path / "inputs"), tmp_path / "run"
+    settings = environment(tmp_path / "c4", 4)
+
+    def when_training(processes):
+        while not (workdir / "metrics.jsonl").exists() and all(process.poll() is None for process in processes):
+            time.sleep(0.1)
+        processes[1].terminate()
+
+    command = training(inputs, workdir, 10_000, *MESH, "--config.sample_every=0", "--config.save_every=0")
+    said = joined(command, settings, tmp_path, 130, when_training)
+    (step,) = (int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+    assert f"step {step} is saved" in said[0]
+    longer = training(inputs, workdir, step + 1, *MESH, "--config.save_every=0")
+    assert f"going on from step {step}" in finished(longer, environment(tmp_path / "c8", 8))
+
+
+def joined(command, settings, folder, code=0, meanwhile=lambda processes: None):
+    """Runs a command as two processes to their ends. Returns what each said.
+
+    Args: code: with which they end; meanwhile: what is done to them.
+    """
     outputs = [folder / f"output{rank}" for rank in range(2)]
     address = f"127.0.0.1:{free_port()}"
     processes = [
         begun([*command, f"--config.join={address},{rank}/2"], settings, output) for rank, output in enumerate(outputs)
     ]
     try:
+        meanwhile(processes)
         codes = [process.wait(timeout=600) for process in processes]
     finally:
         for process in processes:
             process.kill()
     said = [output.read_text() for output in outputs]
-    assert codes == [0, 0], said
+    assert codes == [code, code], said
     return said
 
 

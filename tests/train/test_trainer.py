@@ -155,8 +155,10 @@ def test_a_finished_run_says_so_and_makes_up_for_a_missing_model(undisturbed, st
 def test_a_run_may_become_longer_and_its_model_is_not_overwritten(undisturbed, stage, tmp_path):
     go(tmp_path, dataclasses.replace(SETTINGS, steps=9, save_every=3, log_every=2), stage)
     first = np.load(tmp_path / "model" / MODEL)
-    shown = go(tmp_path, SETTINGS, stage)
-    assert "model is from fewer steps" in shown
+    before = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(ValueError, match=r"model is from fewer steps than this run is to have, .* move it away"):
+        go(tmp_path, SETTINGS, stage)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
     np.testing.assert_array_equal(np.load(tmp_path / "model" / MODEL), first)
     for path in (tmp_path / "model").iterdir():
         path.unlink()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from steady_jax import checkpoint
 from steady_jax.models.wan_vae import VAEConfig, WanVAE
 from steady_jax.pixels import from_uint8
 from steady_jax.train.optimiser import OptimiserSettings
-from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage
+from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage, weighted_l1
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
@@ -19,29 +21,32 @@ QUICK = OptimiserSettings(1e-2, b1=0.9, clip=1.0, average=0.1)
 
 
 def clips(seed):
-    """A bright square on a ramp: something that can be learnt."""
-    rng = np.random.default_rng(seed)
+    """A bright square, said to move, on a ramp: something that can be learnt."""
+    rng, moving = np.random.default_rng(seed), np.zeros((BATCH, SIZE, SIZE), bool)
     pixels = np.tile(np.linspace(0, 200, SIZE), (BATCH, FRAMES, SIZE, 1))[..., None].repeat(3, -1)
     for item in range(BATCH):
         row, column = rng.integers(0, SIZE // 2, 2)
         pixels[item, :, row : row + 8, column : column + 8] = 255
-    return {"pixels": jnp.asarray(pixels.astype(np.uint8))}
+        moving[item, row : row + 8, column : column + 8] = True
+    return {"pixels": jnp.asarray(pixels.astype(np.uint8)), "moving": jnp.asarray(moving)}
 
 
 HELD_OUT = [clips(100), clips(101)]
+SETTINGS = VAESettings(moving=2.0)
+MOVING = 8 * 8 / SIZE**2  # share of the pixels
 
 
 @pytest.fixture(scope="module")
 def stage(model):
     made = setup({VAE: network("vae", model(0))}, optimiser=QUICK)
-    return VAEStage(made, VAESettings(), held_out=lambda: iter(HELD_OUT), samples=1)
+    return VAEStage(made, SETTINGS, held_out=lambda: iter(HELD_OUT), samples=1)
 
 
 @pytest.fixture(scope="module")
 def trained(stage):
-    """The state after 20 steps, and the losses of all steps."""
+    """The state after 40 steps, and the losses of all steps."""
     state, losses = stage.start(), []
-    for step in range(20):
+    for step in range(40):
         state, metrics = stage.train_step(step, state, clips(step))
         losses.append({name: float(value) for name, value in metrics.items()})
     return state, losses
@@ -53,12 +58,14 @@ def test_it_learns(stage, trained):
     before, after = stage.held_out(stage.start()), stage.held_out(state)
     assert after["loss"] < before["loss"]
     assert after["psnr"] > before["psnr"]
+    assert after["moving_l1"] < before["moving_l1"]
     assert after == stage.held_out(state)
 
 
 def test_the_loss_is_the_sum_of_its_parts(trained):
     for one in trained[1]:
-        total = one["l1"] + VAESettings().gradient * one["gradient_l1"] + VAESettings().kl * one["kl"]
+        l1 = (one["l1"] + SETTINGS.moving * MOVING * one["moving_l1"]) / (1 + SETTINGS.moving * MOVING)
+        total = l1 + SETTINGS.gradient * one["gradient_l1"] + SETTINGS.kl * one["kl"]
         np.testing.assert_allclose(one["loss"], total, rtol=1e-5)
 
 
@@ -88,5 +95,41 @@ def test_latents_cannot_be_normalised_by_nothing(stage, model, trained, tmp_path
 
 
 def test_weights_of_the_loss_are_not_negative():
-    with pytest.raises(ValueError, match=r"must not be negative, got gradient -1 and kl 0\.0"):
+    with pytest.raises(ValueError, match=r"must not be negative, got gradient -1, kl 0\.0 and moving 0\.0"):
         VAESettings(-1, 0.0)
+    with pytest.raises(ValueError, match=r"must not be negative, .* moving -0\.5"):
+        VAESettings(moving=-0.5)
+    with pytest.raises(ValueError, match=r"log_variance must lie in .* got 21"):
+        VAESettings(log_variance=21)
+
+
+def test_every_clip_counts_the_same_however_much_of_it_moves():
+    moving = jnp.array([[[1, 0], [0, 0]], [[1, 1], [0, 0]]], bool)  # one pixel of four, and two of four
+    x = jnp.zeros((2, 3, 2, 2, 3))
+    y = x + jnp.array([[[4.0, 1.0], [1.0, 1.0]], [[2.0, 2.0], [0.0, 0.0]]])[:, None, :, :, None]
+    weighted, found = weighted_l1(x, y, moving, 3.0)
+    np.testing.assert_allclose(weighted, ((4 * 4 + 3) / (4 + 3) + (4 * 2 + 4 * 2) / (4 + 4 + 2)) / 2, rtol=1e-6)
+    np.testing.assert_allclose([found["l1"], found["moving_l1"]], [(7 + 4) / 8, (4 + 2 + 2) / 3], rtol=1e-6)
+    np.testing.assert_allclose(weighted_l1(x, y, moving, 0.0)[0], found["l1"], rtol=1e-6)
+    unknown, parts = weighted_l1(x, y, None, 0.0)
+    assert unknown == found["l1"]
+    assert set(parts) == {"l1"}
+    assert weighted_l1(x, y, jnp.zeros_like(moving), 3.0)[1]["moving_l1"] == 0
+
+
+def test_what_moves_must_be_known_to_weigh_more(stage):
+    state = stage.abstract()
+    with pytest.raises(ValueError, match=r"moving 2\.0 weighs .* the data have no 'moving'"):
+        stage.train_step(0, state, {"pixels": HELD_OUT[0]["pixels"]})
+    VAESettings().check_data(["pixels"])
+
+
+def test_random_weights_begin_with_a_small_variance(stage):
+    flat = dataclasses.replace(SIZES, multipliers=(1,), temporal_downsample=())
+    made = setup({VAE: dataclasses.replace(network("vae"), config=flat)}, optimiser=QUICK)
+    trained = VAEStage(made, VAESettings(log_variance=-3.0), held_out=tuple).start().networks[VAE]
+    for vae in (trained.weights, trained.average):
+        bias = np.asarray(vae.to_moments.bias[...])
+        np.testing.assert_array_equal(bias, [0.0] * SIZES.channels + [-3.0] * SIZES.channels)
+    # weights of a folder stay as they are
+    assert not np.any(np.asarray(stage.start().networks[VAE].weights.to_moments.bias[...]) == SETTINGS.log_variance)

@@ -1,7 +1,8 @@
 """ODE initialisation: a causal student learns, in one block-causal pass, where a teacher's trajectories end.
 
 A pair is a state x_t of a trajectory at one of the student's noise levels, drawn per item, and the trajectory's clean
-end x0. The clean end itself may be drawn too, as in the published training; such an item does not count.
+end x0. The clean end itself may be drawn too, as in the published training; such an item does not count. (So with
+`accumulate` the means of micro-batches are over unequal numbers of items, and weigh the same.)
 
 Source: CausVid (arXiv 2412.07772), Self-Forcing (arXiv 2506.08009).
 """

@@ -1,5 +1,6 @@
 """Videos of a student in training, for the stages that have one."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +18,8 @@ from steady_jax.train.self_rollout import RolloutSettings
 
 
 def sampler(rollout: RolloutSettings, mesh: Mesh) -> Program:
-    """The program (weights, embeddings, seeds) -> latents of whole rollouts with all calls."""
+    """The program (weights, embeddings, seeds) -> latents of whole rollouts with all calls, as sampling makes them."""
+    rollout = dataclasses.replace(rollout, context_sigma=0.0)
     return Program(functools.partial(_sample, rollout), results=parallel.replicated(mesh))
 
 
@@ -27,8 +29,9 @@ def samples(
     """Frames of one video per prompt, by names made of the prompts; the same noise each time."""
     if not prompts:
         return {}
-    seeds = np.arange(len(prompts), dtype=np.uint32)
-    return encoders.videos(prompts, sample(weights, encoders.of_prompts(prompts), seeds))
+    filled = parallel.filled_up(prompts, encoders.mesh)
+    seeds = np.arange(len(filled), dtype=np.uint32)
+    return encoders.videos(prompts, sample(weights, encoders.of_prompts(filled), seeds))
 
 
 def _sample(rollout: RolloutSettings, weights: WanDiT, embeddings: Array, seeds: UInt32[Array, "b"]) -> Latents:

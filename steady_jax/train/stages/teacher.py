@@ -112,7 +112,8 @@ class Teacher(BaseStage):
         """See Stage."""
         if not self.sample_prompts:
             return {}
-        return self.encoders.videos(self.sample_prompts, self.sample(state, self.sample_prompts, seed=0))
+        filled = parallel.filled_up(self.sample_prompts, self.mesh)
+        return self.encoders.videos(self.sample_prompts, self.sample(state, filled, seed=0))
 
     def sample(self, state: TrainState, prompts: Sequence[str], seed: int) -> Latents:
         """Latents of one clip per prompt, by the averaged weights."""

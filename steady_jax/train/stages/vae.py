@@ -1,9 +1,13 @@
 """The VAE: reconstruction of clips. Needed for small models; the real ones take Wan's.
 
-    L = mean |x - y| + g * mean |differences of x - differences of y| + k * KL                (1)
+    L = mean w |x - y| + g * mean |differences of x - differences of y| + k * KL              (1)
+    w = (1 + v m) / mean (1 + v m)                                                            (2)
 
 x are the pixels, y the decoded sample of the latents' distribution, differences those of neighbours in rows and columns
-(they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers.
+(they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. Where the data
+know what moves, m is 1 there and 0 elsewhere; motion is small and fast beside the still rest, and is the first to be
+smoothed away. The mean in (2) is that of each clip, so every clip counts the same, and v shifts weight from the still
+pixels to the moving ones without changing how L1 stands to the other parts.
 """
 
 import dataclasses
@@ -15,18 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from steady_jax import parallel
+from steady_jax import parallel, parameters
 from steady_jax.models.wan_vae import WanVAE
 from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
-from steady_jax.shapes import Array, Float, Int, UInt8
+from steady_jax.shapes import Array, Bool, Float, Int, UInt8
 from steady_jax.train.export import export
 from steady_jax.train.networks import laid_out, whole
 from steady_jax.train.stage import Batch, Metrics
 from steady_jax.train.stages.base import BaseStage, Setup, best, ids_of
 from steady_jax.train.state import TrainState
 
-VAE = "vae"
+VAE, MOVING = "vae", "moving"
+BIAS = "to_moments/bias"  # path of a parameter; its second half is the log variance's
 OF_TRAINING, OF_HELD_OUT = range(2)  # streams of random numbers
 LOG_VARIANCES = (-30.0, 20.0)  # kept within, or an exponential overflows early in training
 
@@ -35,18 +40,34 @@ Pixels = Float[Array, "b f height width rgb"]
 
 @dataclasses.dataclass(frozen=True)
 class VAESettings:
-    """Weights of the loss's parts."""
+    """Weights of the loss's parts, and where the training begins."""
 
     gradient: float = 0.5  # g of equation (1)
     kl: float = 2e-4  # k
+    moving: float = 0.0  # v of equation (2); above 0 the data must have "moving"
+    # of latents in a network that begins with random weights; at 0 the decoder would begin with almost pure noise
+    log_variance: float = -5.0
 
     def __post_init__(self) -> None:
-        if self.gradient < 0 or self.kl < 0:
-            raise ValueError(f"weights of a loss must not be negative, got gradient {self.gradient} and kl {self.kl}")
+        if min(self.gradient, self.kl, self.moving) < 0:
+            raise ValueError(
+                f"weights of a loss must not be negative, got gradient {self.gradient}, kl {self.kl} and "
+                f"moving {self.moving}"
+            )
+        if not LOG_VARIANCES[0] <= self.log_variance <= LOG_VARIANCES[1]:
+            raise ValueError(f"log_variance must lie in {LOG_VARIANCES}, got {self.log_variance}")
+
+    def check_data(self, keys: Iterable[str]) -> None:
+        """Raises ValueError if items with these keys are not enough for the loss."""
+        if self.moving and MOVING not in keys:
+            raise ValueError(
+                f"moving {self.moving} weighs pixels that are known to move, and the data have no {MOVING!r}; set it "
+                "to 0, or take data that know what moves, such as nature_flow"
+            )
 
 
 class VAEStage(BaseStage):
-    """The stage. Its learner is "vae"; the data have "pixels"."""
+    """The stage. Its learner is "vae"; the data have "pixels", and may have "moving", bool [b height width]."""
 
     exported: Mapping[str, str] = {"vae": VAE}
 
@@ -63,7 +84,7 @@ class VAEStage(BaseStage):
         samples: clips of the first of them whose reconstructions show how far it is.
         """
         super().__init__(setup)
-        self.held_out_batches, self.count = held_out, samples
+        self.settings, self.held_out_batches, self.count = settings, held_out, samples
         loss = functools.partial(_loss, self.key, settings)
         whole = {"results": parallel.replicated(self.mesh)}
         self.programs = {
@@ -73,23 +94,43 @@ class VAEStage(BaseStage):
             "moments": Program(_sums, **whole),
         }
 
+    def start(self) -> TrainState:
+        """See Stage."""
+        state = super().start()
+        if self.setup.learners[VAE].network.folder is not None:
+            return state
+        trained, value = state.networks[VAE], self.settings.log_variance
+        begun = dataclasses.replace(
+            trained,
+            weights=_with_log_variance(trained.weights, value),
+            average=None if trained.average is None else _with_log_variance(trained.average, value),
+        )
+        return dataclasses.replace(state, networks={**state.networks, VAE: begun})
+
     def train_step(self, step: int, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """See Stage."""
 
         def gradients_of(piece: int) -> tuple[Mapping[str, WanVAE], Metrics]:
-            pixels = self.update.piece(batch, piece)["pixels"]
-            return self.programs["gradient"](state.networks[VAE].weights, pixels, ids_of(step, OF_TRAINING, piece))
+            clips = self._clips(self.update.piece(batch, piece))
+            return self.programs["gradient"](state.networks[VAE].weights, clips, ids_of(step, OF_TRAINING, piece))
 
         state, metrics = self.update(state, step, [VAE], gradients_of)
         return self.update.advance(state), metrics
 
     def held_out(self, state: TrainState) -> Mapping[str, float]:
-        """See Stage. The loss of the averaged weights and its parts, and how near reconstructions come (PSNR, dB)."""
+        """See Stage. The loss of the averaged weights and its parts, and how near reconstructions come (PSNR, dB).
+
+        Where the data know what moves: "moving_l1", the mean error there.
+        """
         found = []
         for index, batch in enumerate(self.held_out_batches()):
-            loss, parts = self.programs["loss"](best(state, VAE), batch["pixels"], ids_of(0, OF_HELD_OUT, index))
+            loss, parts = self.programs["loss"](best(state, VAE), self._clips(batch), ids_of(0, OF_HELD_OUT, index))
             found.append({"loss": float(loss), **{name: float(value) for name, value in parts.items()}})
         return {name: float(np.mean([each[name] for each in found])) for name in (found[0] if found else {})}
+
+    def _clips(self, batch: Batch) -> Batch:
+        self.settings.check_data(batch)
+        return {name: batch[name] for name in ("pixels", MOVING) if name in batch}
 
     def samples(self, state: TrainState) -> Mapping[str, UInt8[np.ndarray, "f height width rgb"]]:
         """See Stage. Clips and their reconstructions side by side."""
@@ -111,22 +152,48 @@ class VAEStage(BaseStage):
         export(folder, {"vae": weights}, {"vae": config}, self.setup.copied)
 
 
-def _loss(
-    key, settings: VAESettings, vae: WanVAE, pixels: UInt8[Array, "b f height width rgb"], ids: Int[Array, "3"]
+def weighted_l1(
+    x: Pixels, y: Pixels, moving: Bool[Array, "b height width"] | None, weight: float
 ) -> tuple[Float[Array, ""], Metrics]:
-    x, vae = from_uint8(pixels), whole(vae)
+    """The first part of (1); and to log, the mean error of all pixels, and of those that move.
+
+    Args:
+        x: pixels, -1..1.
+        y: pixels.
+        moving: m of equation (2); None: not known, and all count the same.
+        weight: v.
+    """
+    errors = jnp.mean(jnp.abs(x - y), axis=(1, 4))  # of frames and colours
+    found = {"l1": jnp.mean(errors)}
+    if moving is None:
+        return found["l1"], found
+    weights = 1 + weight * moving
+    weighted = jnp.mean(jnp.sum(weights * errors, axis=(1, 2)) / jnp.sum(weights, axis=(1, 2)))
+    return weighted, {**found, "moving_l1": jnp.sum(moving * errors) / jnp.maximum(jnp.sum(moving), 1)}
+
+
+def _with_log_variance(vae: WanVAE, value: float) -> WanVAE:
+    arrays, channels = parameters.named(vae), vae.config.channels
+    bias = arrays[BIAS]
+    changed = jax.jit(lambda bias: bias.at[channels:].set(value), out_shardings=bias.sharding)(bias)
+    return parameters.filled(vae, {**arrays, BIAS: changed})
+
+
+def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array, "3"]) -> tuple[Array, Metrics]:
+    x, vae = from_uint8(clips["pixels"]), whole(vae)
     mean, log_variance = vae.moments(x)
     log_variance = jnp.clip(log_variance, *LOG_VARIANCES)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key(ids), mean.shape)
     y = vae.decode_at_once(vae.normalised(z))
     kl = jnp.mean(jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
+    l1, errors = weighted_l1(x, y, clips.get(MOVING), settings.moving)
     parts = {
-        "l1": jnp.mean(jnp.abs(x - y)),
+        **errors,
         "gradient_l1": _of_differences(x, y),
         "kl": kl,
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
-    return parts["l1"] + settings.gradient * parts["gradient_l1"] + settings.kl * kl, parts
+    return l1 + settings.gradient * parts["gradient_l1"] + settings.kl * kl, parts
 
 
 def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
@@ -135,9 +202,9 @@ def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
 
 
 def _gradient(
-    loss: Callable[..., tuple[Array, Metrics]], weights: WanVAE, *rest: Array
+    loss: Callable[..., tuple[Array, Metrics]], weights: WanVAE, clips: Batch, ids: Int[Array, "3"]
 ) -> tuple[Mapping[str, WanVAE], Metrics]:
-    (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(weights, *rest)
+    (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(weights, clips, ids)
     return {VAE: laid_out(gradient)}, {"loss": value, **parts}
 
 
