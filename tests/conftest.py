@@ -38,8 +38,9 @@ class PublishedNumbers:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled_programs_are_shared(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests open many small pipelines of the same shapes: each program is compiled once per run."""
+def _compiling_takes_little(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Most of a test's time is compiling: each program is compiled once per run, and with few optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
     base = tmp_path_factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # workers of one run share what they compile
     jax.config.update("jax_compilation_cache_dir", str(run / "compiled"))

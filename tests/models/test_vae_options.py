@@ -13,8 +13,6 @@ from steady_jax import parameters
 from steady_jax.models.vae_layers import Level, Shortcut, SpatialDown, averaged_down, repeated_up
 from steady_jax.models.wan_vae import VAEConfig, WanVAE
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 SMALL = VAEConfig(
     channels=2,
     width=4,
@@ -30,15 +28,6 @@ SMALL = VAEConfig(
 LATENTS, ROWS, COLUMNS = 4, 2, 3
 encode_first, encode_next = jax.jit(WanVAE.encode_first), jax.jit(WanVAE.encode_next)
 decode_first, decode_next = jax.jit(WanVAE.decode_first), jax.jit(WanVAE.decode_next)
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """Programs are compiled in half the time and run slower."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -31,8 +31,6 @@ from steady_jax.train.self_rollout import RolloutSettings
 from steady_jax.train.stages.base import ids_of
 from steady_jax.train.stages.dmd import CRITIC, DMD, GENERATOR, OF_CRITIC, OF_GENERATOR, DMDSettings
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 FRAMES, COUNTED = 2, 2  # latent frames of a block, blocks of the clip
 NEGATIVE = "blurred"
 SETTINGS = DMDSettings(guidance=3.0, shift=5.0, generator_every=2, beta=2.0)

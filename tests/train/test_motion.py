@@ -12,7 +12,7 @@ from steady_jax.data.nature_flow.clips import clip as nature
 from steady_jax.train.motion import MotionReward, shrink
 
 SQUARE, WIDE = (64, 64), (96, 160)
-SIZES = pytest.mark.parametrize("size", [SQUARE, WIDE], ids=["64x64", "96x160"])
+SIZES = pytest.mark.parametrize("size", [SQUARE, pytest.param(WIDE, marks=pytest.mark.slow)], ids=["64x64", "96x160"])
 PICTURES = {"textured": {}, "soft": {"finest": 16, "contrast": 15.0}, "flat": {"contrast": 0.0}}
 
 

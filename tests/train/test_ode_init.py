@@ -11,8 +11,6 @@ from steady_jax.train.self_rollout import RolloutSettings
 from steady_jax.train.stages.base import ids_of
 from steady_jax.train.stages.ode_init import GENERATOR, OF_TRAINING, ODEInit
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 FRAMES, BLOCKS, BATCH = 2, 2, 4
 CALLS = FewSteps((1000, 500))
 ROLLOUT = RolloutSettings(BlockSettings(Steady(window=8), CALLS, FRAMES), BLOCKS, BLOCKS, ROWS, COLUMNS)

@@ -33,8 +33,6 @@ from steady_jax.train.plan import (
 )
 from steady_jax.train.self_rollout import RolloutSettings
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 FLOATS = 1000
 # by libtpu 0.0.42.1
 OUT_OF_MEMORY = (

@@ -9,8 +9,6 @@ from steady_jax.diffusion.ode import ODE
 from steady_jax.train.stages.base import ids_of
 from steady_jax.train.stages.teacher import DIT, OF_TRAINING, TEXT_ENCODER, Teacher, TeacherSettings
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 BATCH, FRAMES, SHIFT, NEGATIVE = 2, 2, 3.0, "blurred"
 
 

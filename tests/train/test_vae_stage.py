@@ -13,8 +13,6 @@ from steady_jax.pixels import from_uint8
 from steady_jax.train.optimiser import OptimiserSettings
 from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage, weighted_l1
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 BATCH, FRAMES, SIZE = 2, 3, 16  # pixel frames, rows and columns
 # the average moves at once, so that a few updates show in it
 QUICK = OptimiserSettings(1e-2, b1=0.9, clip=1.0, average=0.1)

@@ -19,8 +19,6 @@ from steady_jax.train.encoders import Encoders
 from steady_jax.train.write_records import trimmed, write_all
 from steady_jax.train.writing import Encode, ODEPairs, PairSettings
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 PROMPTS = ("rain", "a sea", "fire")
 NEGATIVE = "blurred"
 SHAPE = (2, ROWS, COLUMNS, CHANNELS)
