@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -78,7 +80,15 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = N
             "change one of them, or set one to -1: what is left"
         )
     # Auto: the compiler completes what is not said. Explicit axes, JAX's default, refuse the writes to a memory.
-    return jax.make_mesh(tuple(full.values()), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return Mesh(_arranged(tuple(full.values()), devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _arranged(sizes: tuple[int, ...], devices: Sequence[jax.Device] | None) -> np.ndarray:
+    """Devices in the shape of a mesh, neighbours near each other."""
+    try:
+        return mesh_utils.create_device_mesh(sizes, devices)
+    except NotImplementedError:  # 8 x 2 of a slice of 4 x 4: an axis of the slice has to be divided
+        return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
 
 
 def shardings(tree: Any, mesh: AnyMesh, cut: bool = True) -> Any:

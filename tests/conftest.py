@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 FIXTURES_VARIABLE = "STEADY_JAX_FIXTURES"
+# most of a test's time is compiling; processes that tests start compile alike, and so have the same bits
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 class PublishedNumbers:
@@ -39,12 +42,13 @@ class PublishedNumbers:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiling_takes_little(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Most of a test's time is compiling: each program is compiled once per run, and with few optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
+    """Most of a test's time is compiling: each program is compiled once per run."""
     base = tmp_path_factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # workers of one run share what they compile
-    jax.config.update("jax_compilation_cache_dir", str(run / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    keep = {"jax_compilation_cache_dir": str(run / "compiled"), "jax_persistent_cache_min_compile_time_secs": 0.3}
+    for name, value in keep.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for processes that tests start
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,7 @@ def test_places_among_processes(monkeypatch):
     assert joined == [(("10.0.0.1:8476",), {"num_processes": 4, "process_id": 2}), ((), {})]
 
 
+@pytest.mark.slow
 def test_the_transformer_on_a_mesh_is_the_same():
     """Clips in blocks and a rollout, with gradients, cut over items, tokens and heads."""
     report = on_eight_devices({"fsdp": 2, "context": 2, "tensor": -1}, "block-causal", "rollout")

@@ -79,6 +79,7 @@ def test_an_item_of_a_batch_is_what_it_would_be_alone(dit, whole):
     assert np.abs(whole[1][0] - whole[1][1]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_without_jit_the_rollout_is_the_same(dit, whole):
     with jax.disable_jit():
         _, latents = rollout(

@@ -208,6 +208,7 @@ assert {device for leaf in leaves for device in leaf.devices()} == {second}
 """
 
 
+@pytest.mark.slow
 def test_everything_of_another_device_lies_there():
     here = Path(__file__).parent
     environment = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
@@ -296,6 +297,7 @@ def test_starts_that_do_not_fit_are_refused(pipeline, frames, message):
         pipeline.start_from(frames)
 
 
+@pytest.mark.slow
 def test_videos_of_a_batch_are_what_they_would_be_alone(pipeline):
     both = open_pipeline(batch=2)
     plans = [pipeline.timeline(prompt, 3.0) for prompt in (PROMPT, "A dry desert")]

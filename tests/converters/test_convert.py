@@ -120,10 +120,10 @@ def test_the_weights_can_be_chosen(tmp_path, wan, weights):
 @pytest.mark.parametrize(
     ("ending", "dtype"),
     [
-        (".pt", torch.float32),
         (".pt", torch.bfloat16),
         (".safetensors", torch.float32),
-        (".safetensors", torch.float16),
+        pytest.param(".pt", torch.float32, marks=pytest.mark.slow),
+        pytest.param(".safetensors", torch.float16, marks=pytest.mark.slow),
     ],
 )
 def test_an_exported_file_converts_to_the_same_parameters(tmp_path, wan, dtype, ending):

@@ -44,11 +44,19 @@ def test_the_script_converts_exports_and_reports_errors(tmp_path, wan):
     ("arguments", "says"),
     [
         (["--destination=made"], "made exists and is never overwritten"),
-        (["--destination=interrupted"], "interrupted.incomplete exists: another conversion"),
-        (["--destination=file/x"], "file/x cannot be made: "),
-        (["--destination=new", "--parts="], "parts must be one or more of dit, vae, text_encoder, tokenizer, got none"),
-        (["--destination=new", "--parts=dit,clip"], "got ['clip']"),
         (["--export=nowhere/s.pt"], "nowhere/s.pt cannot be written: there is no folder nowhere"),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)  # each is a process of its own
+            for one in (
+                (["--destination=interrupted"], "interrupted.incomplete exists: another conversion"),
+                (["--destination=file/x"], "file/x cannot be made: "),
+                (
+                    ["--destination=new", "--parts="],
+                    "parts must be one or more of dit, vae, text_encoder, tokenizer, got none",
+                ),
+                (["--destination=new", "--parts=dit,clip"], "got ['clip']"),
+            )
+        ),
     ],
 )
 def test_the_script_refuses_before_it_looks_for_sources(tmp_path, monkeypatch, arguments, says):

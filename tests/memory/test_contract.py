@@ -216,6 +216,7 @@ np.savez(sys.argv[1], **found)
 """
 
 
+@pytest.mark.slow
 def test_sharded_over_two_devices_a_batch_is_the_same(made, tmp_path):
     """One item on each; in a child process, as the number of devices is fixed once JAX has started."""
     root = os.path.dirname(os.path.dirname(steady_jax.__file__))

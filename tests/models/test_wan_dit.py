@@ -153,7 +153,9 @@ def test_a_clip_that_is_not_whole_blocks_is_refused():
         dit.block_causal(x, timesteps, prompt, 3)
 
 
-@pytest.mark.parametrize("name", [name for name in REMAT if name != "none"])
+@pytest.mark.parametrize(
+    "name", ["layer", *(pytest.param(name, marks=pytest.mark.slow) for name in REMAT if name not in ("none", "layer"))]
+)
 def test_remat_changes_nothing_but_memory(name):
     dit, prompt, x, timesteps = small_case()
 

@@ -154,6 +154,7 @@ def test_what_is_in_the_way_is_named_and_stays(folder, checkpoint, sampled, tmp_
     assert contents(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_two_devices_make_the_same_videos_and_overwrite_where_they_are_told_to(folder, checkpoint, sampled, tmp_path):
     del sampled
     videos = sorted((folder / "videos").glob("*.mp4"))
@@ -314,6 +315,7 @@ def test_a_checkpoint_of_other_sizes_is_refused(checkpoint):
     assert "width" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_one_json():
     done = script("benchmark", "--config=configs/tiny.py", "--config.steps=(1000,500)", "--config.memory.window=9")
     assert done.returncode == 0, done.stderr

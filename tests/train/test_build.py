@@ -160,6 +160,7 @@ def test_real_sizes_build_without_weights(name, recipe, there):
     assert (built.stage.rewards is not None) == (recipe == "reward_forcing")
 
 
+@pytest.mark.slow
 def test_the_published_recipes_settings(there):
     made = {recipe: build.training(distilled(name, recipe), one_device()).stage for name, recipe in DISTILLED[:2]}
     published, inference = made["published"], made["inference"]

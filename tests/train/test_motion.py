@@ -52,20 +52,23 @@ FLICKER = {
 
 
 @pytest.mark.parametrize("kind", FLICKER)
-@pytest.mark.parametrize("picture", ["textured", "soft"])
+@pytest.mark.parametrize("picture", ["textured", pytest.param("soft", marks=pytest.mark.slow)])
 def test_flicker_of_the_whole_picture_is_no_motion(kind, picture):
     clip = levels(FLICKER[kind](still(SQUARE, picture), np.random.default_rng(1)))
     assert reward(clip) <= 0.05 * true_motion(SQUARE)
 
 
-@pytest.mark.parametrize("kind", ["brightness", "gain", "light on and off", "colour"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("brightness", "light on and off", "colour"))],
+)
 def test_flicker_hides_no_motion(kind):
     rng = np.random.default_rng(1)
     clip = levels(FLICKER[kind](drift(0.2, contrast=20), rng))
     assert reward(clip) == pytest.approx(reward(drift(0.2, contrast=20)), rel=0.1)
 
 
-@pytest.mark.parametrize("sigma", [2, 10])
+@pytest.mark.parametrize("sigma", [pytest.param(2, marks=pytest.mark.slow), 10])
 @pytest.mark.parametrize("picture", PICTURES)
 @SIZES
 def test_noise_on_what_is_still_is_no_motion(size, picture, sigma):
@@ -84,6 +87,7 @@ def test_what_compression_leaves_is_no_motion(picture):
     assert reward(clip) <= 0.05 * true_motion(SQUARE)
 
 
+@pytest.mark.slow
 @SIZES
 def test_noise_hides_little_of_what_moves(size):
     assert reward(noisy(drift(0.2, 33, *size), 5)) == pytest.approx(true_motion(size), rel=0.1)
@@ -99,11 +103,13 @@ def test_it_rises_with_the_speed_up_to_the_cap(size):
     assert all(reward(drift(speed, 33, *size)) == pytest.approx(1, abs=0.05) for speed in (2 * cap, 3 * cap))
 
 
+@pytest.mark.slow
 def test_the_direction_matters_little():
     rewards = [reward(drift(0.2, angle=angle)) for angle in (0, np.pi / 4, np.pi / 2, 4)]
     np.testing.assert_allclose(rewards, 0.2 / MotionReward().cap, rtol=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", ["textured", "flat"])
 def test_it_rises_with_the_share_of_the_picture_that_moves(background):
     behind, moving = still(WIDE, background, seed=7), drift(0.2, 33, *WIDE)
@@ -117,11 +123,13 @@ def test_it_rises_with_the_share_of_the_picture_that_moves(background):
     np.testing.assert_allclose(rewards, true_motion(WIDE) * np.linspace(0, 1, 5), atol=0.1 * true_motion(WIDE))
 
 
+@pytest.mark.slow
 def test_the_size_in_pixels_hardly_matters():
     rewards = [reward(drift(0.2, 33, height, height, finest=8)) for height in (64, 240)]
     np.testing.assert_allclose(rewards, rewards[0], rtol=0.05)
 
 
+@pytest.mark.slow
 def test_neither_the_length_nor_other_items_matter():
     one, other, third = drift(0.2, 81), noisy(drift(0.1, 81), 3), drift(0.4, 81)
     rewards = compiled()(np.stack([one, other]))
@@ -129,7 +137,9 @@ def test_neither_the_length_nor_other_items_matter():
     np.testing.assert_array_equal(compiled()(np.stack([other, third]))[0], rewards[1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["sea", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "sea")]
+)
 def test_nature_is_rewarded_for_moving_only(kind):
     clip = nature(7, 0, frames=33, height=96, width=160, kind=kind).pixels
     moving = reward(clip)

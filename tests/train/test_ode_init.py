@@ -43,7 +43,7 @@ def step_with(stage, wanted):
     return next(step for step in range(100) if (2 in drawn(stage, step)) == wanted)
 
 
-@pytest.mark.parametrize("with_clean", [False, True])
+@pytest.mark.parametrize("with_clean", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_loss_and_gradient_are_those_of_items_one_by_one(with_clean, stage, begun):
     step = step_with(stage, with_clean)
     batch, chosen = pairs(1), drawn(stage, step)

@@ -181,7 +181,7 @@ def test_other_stages_are_refused(mesh):
 @pytest.mark.parametrize(
     ("programs", "few", "many"),
     [
-        (("gradient",), 3, 7),
+        pytest.param(("gradient",), 3, 7, marks=pytest.mark.slow),
         pytest.param(("roll", "gradient", "naive"), 3, 14, marks=pytest.mark.slow),
     ],
 )

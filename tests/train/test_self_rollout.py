@@ -107,6 +107,7 @@ def check(dit, settings, embeddings, exit_call):
         assert path.startswith("blocks/") or float(jnp.abs(leaf).max()) > 0, path
 
 
+@pytest.mark.slow
 def test_a_rollout_to_the_last_call_is_that_of_sampling(dit, embeddings):
     settings = settings_of("steady", counted=4)
     rolled = self_rollout.roll(dit, settings, embeddings, SEEDS, settings.calls - 1)
@@ -117,6 +118,7 @@ def test_a_rollout_to_the_last_call_is_that_of_sampling(dit, embeddings):
     np.testing.assert_allclose(rolled.clip, clip[:, 6:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_items_do_not_see_each_other(dit, embeddings):
     settings = settings_of("steady")
     both = self_rollout.roll(dit, settings, embeddings, SEEDS, 1).clip

@@ -46,7 +46,7 @@ def test_micro_batches_are_one_batch(model):
         pieces, of_pieces, _ = trained(model, accumulate=accumulate)
         close(pieces, whole, share=1e-6)
         for name, value in metrics.items():
-            np.testing.assert_allclose(of_pieces[name], value, rtol=1e-6)
+            np.testing.assert_allclose(of_pieces[name], value, rtol=1e-5)
 
 
 def test_micro_batches_take_every_item_once(model):
