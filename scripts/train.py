@@ -20,7 +20,7 @@ from steady_jax.parts import part_of
 from steady_jax.run import command_line
 from steady_jax.run.command_line import UsageError, usage_errors
 from steady_jax.run.files import replacing
-from steady_jax.run.interrupt import Interrupt
+from steady_jax.run.interrupt import Interrupt, Stopped
 from steady_jax.run.progress import RECORDS, Progress
 from steady_jax.train import build, workdir
 from steady_jax.train.config import WRITING
@@ -60,8 +60,12 @@ def run(config: ConfigDict, interrupt: Interrupt) -> None:
     made_from = {**config.to_dict(), "inputs": inputs}
     with usage_errors():
         workdir.check(Workdir(Path(config.workdir)), made_from, free)
-    with usage_errors((FloatingPointError, OSError)):
-        train(built.stage, built.batches, built.settings, config.workdir, made_from, interrupt, free=free)
+    try:
+        with usage_errors((FloatingPointError, OSError)):
+            train(built.stage, built.batches, built.settings, config.workdir, made_from, interrupt, free=free)
+    except Stopped:
+        parallel.leave()  # or the first process to end takes the others with it
+        raise
 
 
 def write(config: ConfigDict, interrupt: Interrupt) -> None:

@@ -229,6 +229,12 @@ def join(text: str | None) -> None:
     jax.distributed.initialize(found[1], num_processes=int(found[3]), process_id=int(found[2]))
 
 
+def leave() -> None:
+    """Ends what `join` began; waits until all processes are here."""
+    if jax.process_count() > 1:
+        jax.distributed.shutdown()
+
+
 def _spec(shape: tuple[int, ...], layout: str, mesh: AnyMesh) -> P:
     if len(shape) != len(layout.split()):
         raise ValueError(f"layout {layout!r} has {len(layout.split())} letters, got an array of shape {shape}")

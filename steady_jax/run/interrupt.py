@@ -7,6 +7,10 @@ from collections.abc import Iterator
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Stopped(KeyboardInterrupt):
+    """The process was asked to end, and all that it made is saved."""
+
+
 class Interrupt:
     """Raises KeyboardInterrupt when the process is asked to end, and remembers it.
 

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from steady_jax.run.interrupt import Interrupt
+from steady_jax.run.interrupt import Interrupt, Stopped
 from steady_jax.run.progress import STEPS, Progress
 from steady_jax.run.sidecar import plain, versions
 from steady_jax.saved_state import differences
@@ -109,7 +109,7 @@ def train(
     Raises:
         ValueError: the folder is not one of this run (lists the keys of the config that differ), or holds the model of
             fewer steps. Nothing is changed.
-        KeyboardInterrupt: it was told to end; everything is saved.
+        Stopped: it was told to end; everything is saved.
         FloatingPointError: a metric or the state is not finite; the checkpoints before are kept.
         OSError: the disk refuses a checkpoint.
     """
@@ -169,7 +169,7 @@ def _train_steps(run: "_Run", interrupt: Interrupt, state: TrainState, step: int
             run.progress.say(
                 f"step {step} is saved in {run.checkpoints.path(step)}; the same command goes on from there"
             )
-            raise KeyboardInterrupt
+            raise Stopped
     run.look_at(step, state)
     return state
 

@@ -55,7 +55,8 @@ def test_sigterm_to_one_process_saves_and_ends_all(tmp_path):
     settings = environment(tmp_path / "c4", 4)
 
     def when_training(processes):
-        while not (workdir / "metrics.jsonl").exists() and all(process.poll() is None for process in processes):
+        log = workdir / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size) and all(process.poll() is None for process in processes):
             time.sleep(0.1)
         processes[1].terminate()
 

@@ -8,7 +8,7 @@ import pytest
 from helpers_runs import begun, environment, finished, student_of, timeless, training, write_inputs
 from helpers_train import arrays
 
-STEPS, KILLS = 30, 5
+STEPS, KILLS = 60, 5
 
 
 @pytest.mark.slow
@@ -19,8 +19,8 @@ def test_kill_9_at_five_random_moments_changes_nothing(tmp_path):
     command, output = training(inputs, tmp_path / "killed", STEPS), tmp_path / "output"
     random = np.random.default_rng(0)
     for kill in range(KILLS):
-        # once at any moment of the start, then where a new step was logged, and any time of some steps and a save after
-        more, delay = (random.integers(1, 4), random.uniform(0, 0.15)) if kill else (0, random.uniform(0, 5))
+        # once at any moment of the start, then where new steps were logged, and any time of some steps after these
+        more, delay = (random.integers(4, 9), random.uniform(0, 0.15)) if kill else (0, random.uniform(0, 5))
         step = logged(tmp_path / "killed") + more  # of which the killed run before may have logged all but these
         process = begun(command, settings, output)
         while logged(tmp_path / "killed") < step:
