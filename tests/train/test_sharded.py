@@ -72,15 +72,16 @@ def check(asked, stages, folder):
     assert "Involuntary full rematerialization" not in done.stderr
     found = json.loads(done.stdout)
     for name in stages:
-        assert_same(found[name])
+        # a VAE's scales and biases have gradients that are sums over all pixels, and nearly cancel
+        assert_same(found[name], 5e-3 if name == "vae" else 1e-3)
         assert_spread(found[name], asked)
     return found
 
 
-def assert_same(found):
+def assert_same(found, limit):
     for metrics, alone in zip(*found["metrics"], strict=True):
         assert metrics == pytest.approx(alone, rel=1e-4)
-    assert all(difference < 1e-3 for difference in found["differences"].values()), found["differences"]
+    assert max(found["differences"].values()) < limit, found["differences"]
     assert len(found["differences"]) > 100
 
 
