@@ -69,7 +69,9 @@ def check(asked, stages, folder):
     command = [sys.executable, "-m", "check_stages", json.dumps(asked), *stages]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Involuntary full rematerialization" not in done.stderr
+    # the text encoder's lookup may be: its table is cut over channels, and what is looked up is small
+    copied = [line for line in done.stderr.splitlines() if "Involuntary full rematerialization" in line]
+    assert all("HLO operation %gather " in line for line in copied), copied
     found = json.loads(done.stdout)
     for name in stages:
         # a VAE's scales and biases have gradients that are sums over all pixels, and nearly cancel
