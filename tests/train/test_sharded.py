@@ -71,7 +71,7 @@ def check(asked, stages, folder):
     assert done.returncode == 0, done.stderr
     # the text encoder's lookup may be: its table is cut over channels, and what is looked up is small
     copied = [line for line in done.stderr.splitlines() if "Involuntary full rematerialization" in line]
-    assert all("HLO operation %gather " in line for line in copied), copied
+    assert all("HLO operation %gather" in line for line in copied), copied
     found = json.loads(done.stdout)
     for name in stages:
         # a VAE's scales and biases have gradients that are sums over all pixels, and nearly cancel
