@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from steady_jax.config import MODELS, known
 from steady_jax.program import Program
-from steady_jax.train import build
+from steady_jax.train import assembly, build
 from steady_jax.train.encoders import Encoders, Frozen
 from steady_jax.train.networks import Network
 from steady_jax.train.stages.dmd import DMD
@@ -198,7 +198,7 @@ def calls_of(stage: DMD) -> dict[str, Call]:
     }
 
 
-class _Folderless(build.Build):
+class _Folderless(assembly.Build):
     """Parts of a stage whose sizes come from the config where no folder is named. Data and tokenizer are left out."""
 
     def __init__(self, config: ConfigDict, mesh: Mesh) -> None:
@@ -212,7 +212,7 @@ class _Folderless(build.Build):
         model = known(self.config.teacher_model if name == "teacher" else self.config.model, MODELS, "model")
         part = "dit" if name == "teacher" else name
         sizes = self._computing(getattr(model, part), trained=False)
-        return Network(build.KINDS[part], sizes, part, dtype=self.config.dtype)
+        return Network(assembly.KINDS[part], sizes, part, dtype=self.config.dtype)
 
     def sample_prompts(self) -> tuple[str, ...]:
         """None: videos are not planned."""
