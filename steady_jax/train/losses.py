@@ -21,7 +21,7 @@ from steady_jax.shapes import Array, Bool, Float, Latents
 
 
 def flow_matching_loss(
-    velocity: Latents, x0: Latents, noise: Latents, weights: Float[Array, "b f h w 1"] | None = None
+    velocity: Latents, x0: Latents, noise: Latents, weights: Float[Array, "b _ h w 1"] | None = None
 ) -> Float[Array, ""]:
     """Equation (1), each square times its weight where weights are given."""
     squares = jnp.square(velocity - (noise - x0))

@@ -21,6 +21,7 @@ from steady_jax.program import Program
 from steady_jax.shapes import Array, Float, Int
 from steady_jax.text import PromptTokenizer
 from steady_jax.train.encoders import Encoders, Frozen
+from steady_jax.train.moving import MOVING, moving_share
 from steady_jax.train.stages.teacher import guided_velocity
 from steady_jax.train.write_records import Item, Items, text_fields, text_part
 
@@ -28,7 +29,8 @@ from steady_jax.train.write_records import Item, Items, text_fields, text_part
 class Encode:
     """Records with "latents" of clips, with their prompts, and where there is a text encoder with embeddings.
 
-    Items without pixels give records without latents: embeddings of prompts, computed once for a long training.
+    Where items know what moves, "moving" is the share of each latent's pixels that may. Items without pixels give
+    records without latents: embeddings of prompts, computed once for a long training.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Encode:
 
     def fields(self, items: Items) -> Mapping[str, Field]:
         """What a record holds."""
-        latents = {"latents": Field("float16", self.shape)} if "pixels" in items[0] else {}
-        return {**latents, **text_fields(items, _width(self.frozen))}
+        fields = {"latents": Field("float16", self.shape)} if "pixels" in items[0] else {}
+        if MOVING in items[0]:
+            fields[MOVING] = Field("float16", self.shape[1:3])
+        return {**fields, **text_fields(items, _width(self.frozen))}
 
     def __call__(self, numbers: Int[np.ndarray, "b"], items: Sequence[Item]) -> Sequence[Record]:
         """The records of some items."""
@@ -50,8 +54,11 @@ class Encode:
         if "pixels" not in items[0]:
             return text
         pixels = _put(stacked([{"pixels": item["pixels"]} for item in items]), self.frozen.mesh)
-        latents = np.asarray(self.encoders.latents(pixels)).astype(np.float16)
-        return [{"latents": one, **more} for one, more in zip(latents, text, strict=True)]
+        made = {"latents": np.asarray(self.encoders.latents(pixels)).astype(np.float16)}
+        if MOVING in items[0]:
+            moving = np.stack([item[MOVING] for item in items])
+            made[MOVING] = np.asarray(moving_share(jnp.asarray(moving), *self.shape[1:3])).astype(np.float16)
+        return [{**{name: array[index] for name, array in made.items()}, **more} for index, more in enumerate(text)]
 
 
 @dataclasses.dataclass(frozen=True)

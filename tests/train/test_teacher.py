@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ from helpers_stages import CHANNELS, COLUMNS, ROWS, TOKENIZER, arrays, close, co
 
 from steady_jax.diffusion.flow_matching import sigma_table
 from steady_jax.diffusion.ode import ODE
+from steady_jax.train.moving import moving_share, moving_weights
 from steady_jax.train.stages.base import ids_of
 from steady_jax.train.stages.teacher import DIT, OF_TRAINING, TEXT_ENCODER, Teacher, TeacherSettings
 
@@ -21,10 +24,10 @@ def batch_of(*prompts, seed=0):
 OWN, OTHER, DROPPED = batch_of("rain", "a sea"), batch_of("fog", "fire"), batch_of(NEGATIVE, NEGATIVE)
 
 
-def make(model, dropout):
+def make(model, dropout, moving=0.0):
     learners = {DIT: network("dit", model(0)), TEXT_ENCODER: network("text_encoder", model(0))}
     told = {"tokenizer": TOKENIZER, "negative_prompt": NEGATIVE, "held_out": lambda: iter([OWN, OTHER])}
-    settings = TeacherSettings(ODE(2, SHIFT, guidance=1.0), SHIFT, dropout)
+    settings = TeacherSettings(ODE(2, SHIFT, guidance=1.0), SHIFT, dropout, moving)
     return Teacher(setup(learners), settings, **told, sample_shape=(FRAMES, ROWS, COLUMNS, CHANNELS))
 
 
@@ -37,6 +40,11 @@ def stage(model):
 def dropping(model):
     """Nearly every item loses its prompt."""
     return make(model, 0.999)
+
+
+@functools.cache
+def weighing(model):
+    return make(model, 0.0, moving=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +89,24 @@ def test_a_dropped_prompt_becomes_the_negative_one(stage, dropping, begun):
     assert abs(step(stage, begun, OWN)[0] / loss - 1) > 1e-4  # prompts matter
 
 
+def test_what_moves_weighs_more(model, stage, begun):
+    with pytest.raises(ValueError, match=r"moving 3\.0 weighs .* the data have no 'moving'"):
+        weighing(model).train_step(0, copied(begun), OWN)
+    pixels = np.zeros((BATCH, ROWS * 8, COLUMNS * 8), bool)
+    alike, _ = step(weighing(model), begun, {**OWN, "moving": jnp.asarray(pixels)})
+    np.testing.assert_allclose(alike, step(stage, begun, OWN)[0], rtol=1e-6)
+    pixels[0, :8, :4] = True  # half of the first latent of the first clip
+    found, _ = step(weighing(model), begun, {**OWN, "moving": jnp.asarray(pixels)})
+    share = np.zeros((BATCH, ROWS, COLUMNS), np.float32)
+    share[0, 0, 0] = 0.5
+    np.testing.assert_array_equal(moving_share(jnp.asarray(pixels), ROWS, COLUMNS), share)
+    np.testing.assert_array_equal(moving_share(jnp.asarray(share), ROWS, COLUMNS), share)
+    weights = np.asarray(moving_weights(jnp.asarray(share), 3.0))
+    np.testing.assert_allclose(weights[0, 0, 0], 2.5 / (1 + 1.5 / (ROWS * COLUMNS)), rtol=1e-6)
+    np.testing.assert_array_equal(weights[1], 1)
+    assert abs(found / alike - 1) > 1e-4
+
+
 def test_held_out_numbers_are_the_same_each_time_and_drop_no_prompt(stage, dropping, begun):
     found = stage.held_out(begun)
     assert found == stage.held_out(begun)
@@ -97,6 +123,11 @@ def test_samples_depend_on_prompt_and_seed(stage, begun):
     np.testing.assert_allclose(other[0], first[0], atol=1e-5)
     assert abs(other[1] - first[1]).max() > 1e-4
     assert abs(np.asarray(stage.sample(begun, ["rain", "fog"], seed=1)) - first).max() > 0.1
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ValueError, match=r"moving, a weight of the loss, must not be negative, got -1"):
+        TeacherSettings(ODE(), moving=-1)
 
 
 @pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"dropout": -0.1}, {"shift": 0.0}])

@@ -10,6 +10,7 @@ from helpers_stages import copied, network, setup
 from steady_jax import checkpoint
 from steady_jax.models.wan_vae import VAEConfig, WanVAE
 from steady_jax.pixels import from_uint8
+from steady_jax.train.moving import check_moving
 from steady_jax.train.optimiser import OptimiserSettings
 from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage, weighted_l1
 
@@ -119,7 +120,7 @@ def test_what_moves_must_be_known_to_weigh_more(stage):
     state = stage.abstract()
     with pytest.raises(ValueError, match=r"moving 2\.0 weighs .* the data have no 'moving'"):
         stage.train_step(0, state, {"pixels": HELD_OUT[0]["pixels"]})
-    VAESettings().check_data(["pixels"])
+    check_moving(0.0, ["pixels"])
 
 
 def test_random_weights_begin_with_a_small_variance(stage):

@@ -123,12 +123,17 @@ def test_embeddings_of_the_data_are_taken_as_they_are(pairs):
 def test_clips_become_latents_and_prompts_embeddings(frozen):
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (2, 3, 4 * ROWS, 4 * COLUMNS, 3)).astype(np.uint8)
-    items = [{"pixels": clip, "prompt": prompt} for clip, prompt in zip(clips, PROMPTS, strict=False)]
+    moving = np.zeros((2, 4 * ROWS, 4 * COLUMNS), bool)
+    moving[1, :4, :2] = True  # half of the second clip's first latent
+    given = zip(clips, moving, PROMPTS, strict=False)
+    items = [{"pixels": clip, "moving": where, "prompt": prompt} for clip, where, prompt in given]
     made = Encode(frozen, Encoders(frozen, TOKENIZER), TOKENIZER, SHAPE)
     fields = made.fields(items)
     records = made(np.arange(2), items)
     assert all(fields[name].holds(array) for record in records for name, array in record.items())
-    assert set(fields) == {"latents", "prompt", "embeddings"}
+    assert set(fields) == {"latents", "moving", "prompt", "embeddings"}
+    assert np.argwhere(np.stack([record["moving"] for record in records])).tolist() == [[1, 0, 0]]
+    assert records[1]["moving"][0, 0] == 0.5
     latents = jax.jit(WanVAE.encode)(frozen["vae"], from_uint8(jnp.asarray(clips)))
     np.testing.assert_allclose(np.stack([record["latents"] for record in records]), latents, atol=1e-2, rtol=1e-3)
     assert [text_of(record["prompt"]) for record in records] == list(PROMPTS[:2])

@@ -21,6 +21,7 @@ from steady_jax.shapes import Array, Float, Int, Latents, UInt8
 from steady_jax.text import PromptTokenizer
 from steady_jax.train import scores
 from steady_jax.train.losses import flow_matching_loss, guided
+from steady_jax.train.moving import MOVING, check_moving, moving_share, moving_weights
 from steady_jax.train.networks import laid_out
 from steady_jax.train.scores import Noising
 from steady_jax.train.stage import Batch, Metrics
@@ -38,12 +39,15 @@ class TeacherSettings:
     ode: ODE
     shift: float = 5.0  # of the schedule that noise levels are drawn from
     dropout: float = 0.1  # share of items that get the negative prompt instead of their own
+    moving: float = 0.0  # v of steady_jax.train.moving; above 0 the data must have "moving"
 
     def __post_init__(self) -> None:
         if not self.shift > 0 or not 0 <= self.dropout < 1:
             raise ValueError(
                 f"shift must be positive and dropout lie in 0..1, below 1, got {self.shift} and {self.dropout}"
             )
+        if self.moving < 0:
+            raise ValueError(f"moving, a weight of the loss, must not be negative, got {self.moving}")
 
 
 class Teacher(BaseStage):
@@ -127,14 +131,17 @@ class Teacher(BaseStage):
         return self.programs["sample"](weights, given, self.negative, noise)
 
     def _inputs(self, batch: Batch) -> Batch:
-        """The batch as the programs take it: latents, and ids with mask or embeddings."""
-        latents = self.encoders.latents(batch)
+        """The batch as the programs take it: latents, ids with mask or embeddings, and what moves if that counts."""
+        check_moving(self.settings.moving, batch)
+        known = {"latents": self.encoders.latents(batch)}
+        if self.settings.moving:
+            known[MOVING] = batch[MOVING]
         text = (
             {"ids": batch["ids"], "mask": batch["mask"]}
             if TEXT_ENCODER in self.names
             else {"embeddings": self.encoders.embeddings(batch)}
         )
-        return {"latents": latents, **text}
+        return {**known, **text}
 
 
 def guided_velocity(
@@ -166,12 +173,21 @@ def _loss(
     entries = jax.random.randint(of_levels, x0.shape[:1], 0, TIMESTEPS)
     sigma = jnp.asarray(sigma_table(settings.shift))[entries]
     by = Noising(noise, jnp.asarray(timestep_table(settings.shift))[entries], sigma, sigma)
-    text = {name: array for name, array in batch.items() if name != "latents"}
+    text = {name: array for name, array in batch.items() if name not in ("latents", MOVING)}
     if stream == OF_TRAINING:
         dropped = jax.random.bernoulli(of_dropout, settings.dropout, x0.shape[:1])
         text = {name: _chosen(dropped, negative[name], array) for name, array in text.items()}
     prompt = weights[DIT].encode_prompt(_embedded(weights, text))
-    return flow_matching_loss(scores.velocity(weights[DIT], scores.noisy(x0, by), by, prompt), x0, noise)
+    velocity = scores.velocity(weights[DIT], scores.noisy(x0, by), by, prompt)
+    return flow_matching_loss(velocity, x0, noise, _weights(settings.moving, batch))
+
+
+def _weights(weight: float, batch: Batch) -> Float[Array, "b 1 h w 1"] | None:
+    """Weights of the loss where it counts what moves; None: all alike."""
+    if not weight:
+        return None
+    share = moving_share(batch[MOVING], *batch["latents"].shape[2:4])
+    return moving_weights(share, weight)[:, None, :, :, None]
 
 
 def _gradient(

@@ -1,13 +1,10 @@
 """The VAE: reconstruction of clips. Needed for small models; the real ones take Wan's.
 
     L = mean w |x - y| + g * mean |differences of x - differences of y| + k * KL              (1)
-    w = (1 + v m) / mean (1 + v m)                                                            (2)
 
 x are the pixels, y the decoded sample of the latents' distribution, differences those of neighbours in rows and columns
-(they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. Where the data
-know what moves, m is 1 there and 0 elsewhere; motion is small and fast beside the still rest, and is the first to be
-smoothed away. The mean in (2) is that of each clip, so every clip counts the same, and v shifts weight from the still
-pixels to the moving ones without changing how L1 stands to the other parts.
+(they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w is 1, or
+shifts weight to what moves where the data know it (steady_jax.train.moving).
 """
 
 import dataclasses
@@ -25,12 +22,13 @@ from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Bool, Float, Int, UInt8
 from steady_jax.train.export import export
+from steady_jax.train.moving import MOVING, check_moving, moving_weights
 from steady_jax.train.networks import laid_out, whole
 from steady_jax.train.stage import Batch, Metrics
 from steady_jax.train.stages.base import BaseStage, Setup, best, ids_of
 from steady_jax.train.state import TrainState
 
-VAE, MOVING = "vae", "moving"
+VAE = "vae"
 BIAS = "to_moments/bias"  # path of a parameter; its second half is the log variance's
 OF_TRAINING, OF_HELD_OUT = range(2)  # streams of random numbers
 LOG_VARIANCES = (-30.0, 20.0)  # kept within, or an exponential overflows early in training
@@ -44,7 +42,7 @@ class VAESettings:
 
     gradient: float = 0.5  # g of equation (1)
     kl: float = 2e-4  # k
-    moving: float = 0.0  # v of equation (2); above 0 the data must have "moving"
+    moving: float = 0.0  # v of steady_jax.train.moving; above 0 the data must have "moving"
     # of latents in a network that begins with random weights; at 0 the decoder would begin with almost pure noise
     log_variance: float = -5.0
 
@@ -56,14 +54,6 @@ class VAESettings:
             )
         if not LOG_VARIANCES[0] <= self.log_variance <= LOG_VARIANCES[1]:
             raise ValueError(f"log_variance must lie in {LOG_VARIANCES}, got {self.log_variance}")
-
-    def check_data(self, keys: Iterable[str]) -> None:
-        """Raises ValueError if items with these keys are not enough for the loss."""
-        if self.moving and MOVING not in keys:
-            raise ValueError(
-                f"moving {self.moving} weighs pixels that are known to move, and the data have no {MOVING!r}; set it "
-                "to 0, or take data that know what moves, such as nature_flow"
-            )
 
 
 class VAEStage(BaseStage):
@@ -86,12 +76,12 @@ class VAEStage(BaseStage):
         super().__init__(setup)
         self.settings, self.held_out_batches, self.count = settings, held_out, samples
         loss = functools.partial(_loss, self.key, settings)
-        whole = {"results": parallel.replicated(self.mesh)}
+        replicated = {"results": parallel.replicated(self.mesh)}
         self.programs = {
             "gradient": Program(functools.partial(_gradient, loss), results=({VAE: self.gradient_places(VAE)}, None)),
-            "loss": Program(loss, **whole),
-            "reconstruct": Program(_reconstructed, **whole),
-            "moments": Program(_sums, **whole),
+            "loss": Program(loss, **replicated),
+            "reconstruct": Program(_reconstructed, **replicated),
+            "moments": Program(_sums, **replicated),
         }
 
     def start(self) -> TrainState:
@@ -129,7 +119,7 @@ class VAEStage(BaseStage):
         return {name: float(np.mean([each[name] for each in found])) for name in (found[0] if found else {})}
 
     def _clips(self, batch: Batch) -> Batch:
-        self.settings.check_data(batch)
+        check_moving(self.settings.moving, batch)
         return {name: batch[name] for name in ("pixels", MOVING) if name in batch}
 
     def samples(self, state: TrainState) -> Mapping[str, UInt8[np.ndarray, "f height width rgb"]]:
@@ -160,15 +150,14 @@ def weighted_l1(
     Args:
         x: pixels, -1..1.
         y: pixels.
-        moving: m of equation (2); None: not known, and all count the same.
-        weight: v.
+        moving: where anything may move; None: not known, and all count the same.
+        weight: v of steady_jax.train.moving.
     """
     errors = jnp.mean(jnp.abs(x - y), axis=(1, 4))  # of frames and colours
     found = {"l1": jnp.mean(errors)}
     if moving is None:
         return found["l1"], found
-    weights = 1 + weight * moving
-    weighted = jnp.mean(jnp.sum(weights * errors, axis=(1, 2)) / jnp.sum(weights, axis=(1, 2)))
+    weighted = jnp.mean(moving_weights(moving, weight) * errors)
     return weighted, {**found, "moving_l1": jnp.sum(moving * errors) / jnp.maximum(jnp.sum(moving), 1)}
 
 
