@@ -8,15 +8,15 @@ import pytest
 from steady_jax.data.nature_flow import KINDS, clip, prompt
 
 WORDS = {
-    "sea": r"\b(sea|waves?|surf)\b",
-    "river": r"\b(river|stream)\b",
-    "waterfall": r"\b(waterfall|cascade|water falls)\b",
-    "fire": r"\b(fire|campfire|bonfire|flames)\b",
+    "sea": r"\b(sea|waves?|surf|ocean)\b",
+    "river": r"\b(river|stream|brook|creek)\b",
+    "waterfall": r"\b(waterfall|cascade|water falls|water cascades)\b",
+    "fire": r"\b(fire|campfire|bonfire|flames|blaze)\b",
     "clouds": r"\bclouds\b",
-    "fog": r"\b(fog|mist)\b",
+    "fog": r"\b(fog|mist|misty|foggy)\b",
     "smoke": r"\bsmoke\b",
-    "rain": r"\b(rain|raining|rains)\b",
-    "snow": r"\b(snow falls|snowing|snowflakes|it snows)\b",
+    "rain": r"\b(rain|raining|rains|raindrops|rainstorm)\b",
+    "snow": r"\b(snow falls|snowing|snowflakes|it snows|snowstorm)\b",
 }
 
 

@@ -28,6 +28,24 @@ BACKS = {
     "nothing": ("an empty horizon", "a flat horizon", "nothing else in sight"),
 }
 
+STYLES = (  # words about the picture that people add to any prompt, and that change nothing
+    "cinematic",
+    "4k",
+    "realistic",
+    "photorealistic",
+    "highly detailed",
+    "beautiful",
+    "peaceful",
+    "relaxing",
+    "calm mood",
+    "natural light",
+    "wide shot",
+    "high quality",
+    "nature documentary",
+    "no people",
+)
+STYLED = 0.2  # share of the prompts
+
 
 @dataclasses.dataclass(frozen=True)
 class Grammar:
@@ -52,7 +70,18 @@ class Plan:
 
 GRAMMARS = {
     "sea": Grammar(
-        ("waves roll", "waves break", "the sea washes", "surf rolls in", "ocean waves come in", "the surf rushes"),
+        (
+            "waves roll",
+            "waves break",
+            "the sea washes",
+            "surf rolls in",
+            "ocean waves come in",
+            "the surf rushes",
+            "gentle waves lap",
+            "the ocean surges",
+            "big waves crash",
+            "a stormy sea breaks",
+        ),
         {
             "sand": ("onto a sandy beach", "onto golden sand", "over a yellow beach"),
             "black sand": ("onto a black beach", "onto black sand", "over a beach of black volcanic sand"),
@@ -70,6 +99,9 @@ GRAMMARS = {
             "a river winds",
             "water flows down a river",
             "a stream flows",
+            "a brook babbles",
+            "a creek winds",
+            "a wide river glides",
         ),
         {
             "grass": ("through a meadow", "between grassy banks", "through green grassland"),
@@ -80,7 +112,15 @@ GRAMMARS = {
         ("hills", "mountains", "forest", "houses", "nothing"),
     ),
     "waterfall": Grammar(
-        ("a waterfall drops", "a waterfall pours", "water falls", "a waterfall plunges", "a cascade tumbles"),
+        (
+            "a waterfall drops",
+            "a waterfall pours",
+            "water falls",
+            "a waterfall plunges",
+            "a cascade tumbles",
+            "a tall waterfall thunders",
+            "white water cascades",
+        ),
         {
             "grey": ("over a grey cliff", "down a grey rock face", "from a grey stone cliff"),
             "green": ("over a mossy cliff", "down a green, mossy rock face", "from a cliff covered in moss"),
@@ -97,6 +137,8 @@ GRAMMARS = {
             "a bonfire blazes",
             "flames leap up",
             "a wood fire burns",
+            "a blaze roars",
+            "a bright fire crackles",
         ),
         {
             "grass": ("on the grass", "in a meadow", "on a grassy clearing"),
@@ -107,7 +149,16 @@ GRAMMARS = {
         ("hills", "mountains", "forest", "houses", "nothing"),
     ),
     "clouds": Grammar(
-        ("clouds drift", "clouds move", "clouds pass", "clouds sail", "big clouds float", "clouds travel"),
+        (
+            "clouds drift",
+            "clouds move",
+            "clouds pass",
+            "clouds sail",
+            "big clouds float",
+            "clouds travel",
+            "white clouds glide",
+            "fluffy clouds cross the sky",
+        ),
         {
             "grass": ("over a meadow", "above green fields", "over grassland"),
             "sand": ("over a desert", "above a sandy plain", "over yellow sand"),
@@ -117,7 +168,16 @@ GRAMMARS = {
         ("hills", "mountains", "forest", "houses", "nothing"),
     ),
     "fog": Grammar(
-        ("fog drifts", "fog banks roll", "mist drifts", "fog creeps", "thick mist moves", "dense fog rolls"),
+        (
+            "fog drifts",
+            "fog banks roll",
+            "mist drifts",
+            "fog creeps",
+            "thick mist moves",
+            "dense fog rolls",
+            "a misty haze floats",
+            "foggy air moves",
+        ),
         {
             "forest": ("through a fir forest", "between dark conifers", "through pine woods"),
             "houses": ("through a village", "between houses", "past the houses of a village"),
@@ -128,7 +188,15 @@ GRAMMARS = {
         DIM,
     ),
     "smoke": Grammar(
-        ("smoke rises", "smoke billows", "thick smoke climbs", "a plume of smoke rises", "smoke pours"),
+        (
+            "smoke rises",
+            "smoke billows",
+            "thick smoke climbs",
+            "a plume of smoke rises",
+            "smoke pours",
+            "dark smoke drifts up",
+            "a smoke column rises",
+        ),
         {
             "chimney": ("from a chimney", "from the chimney of a house", "from the chimney of a cottage"),
             "volcano": ("from a volcano", "from the crater of a volcano", "out of a volcano"),
@@ -137,7 +205,16 @@ GRAMMARS = {
         ("hills", "forest", "nothing"),
     ),
     "rain": Grammar(
-        ("rain falls", "heavy rain falls", "rain pours down", "it rains hard", "it is raining", "rain comes down"),
+        (
+            "rain falls",
+            "heavy rain falls",
+            "rain pours down",
+            "it rains hard",
+            "it is raining",
+            "rain comes down",
+            "raindrops fall",
+            "a rainstorm beats down",
+        ),
         {
             "window": ("outside a window", "behind a window", "outside, seen through a window"),
             "porch": ("beyond a wooden porch", "outside, seen from a porch", "in front of a porch"),
@@ -148,7 +225,16 @@ GRAMMARS = {
         DIM,
     ),
     "snow": Grammar(
-        ("snow falls", "it is snowing", "big snowflakes fall", "snowflakes drift down", "thick snow falls", "it snows"),
+        (
+            "snow falls",
+            "it is snowing",
+            "big snowflakes fall",
+            "snowflakes drift down",
+            "thick snow falls",
+            "it snows",
+            "a snowstorm blows",
+            "light snow falls",
+        ),
         {
             "window": ("outside a window", "behind a window", "outside, seen through a window"),
             "porch": ("beyond a wooden porch", "outside, seen from a porch", "in front of a porch"),
@@ -180,7 +266,10 @@ def plan(rng: np.random.Generator, kind: str) -> Plan:
 
 
 def _sentence(rng: np.random.Generator, grammar: Grammar, place: str, back: str, time: str) -> str:
-    """A sentence in one of FORMS; where the place is all there is to see, one that says nothing more of it."""
+    """A sentence in one of FORMS, sometimes with words of style behind it.
+
+    Where the place is all there is to see, a form that says nothing more of it.
+    """
     forms = FORMS if grammar.backs else tuple(form for form in FORMS if "{behind}" not in form)
     sentence = _one(rng, forms).format(
         what=f"{_one(rng, grammar.motion)} {_one(rng, grammar.places[place])}",
@@ -188,6 +277,8 @@ def _sentence(rng: np.random.Generator, grammar: Grammar, place: str, back: str,
         behind=_one(rng, BACKS[back]),
         camera=_one(rng, CAMERA),
     )
+    if rng.random() < STYLED:
+        sentence += f" {', '.join(rng.choice(STYLES, rng.integers(1, 4), replace=False))}."
     return ". ".join(part[:1].upper() + part[1:] for part in sentence.split(". "))
 
 
