@@ -1,6 +1,6 @@
 r"""The whole training chain at a size for a plain CPU: from procedural clips to a distilled student, 64x64.
 
-    for stage in tokenizer vae latents teacher ode_pairs ode_init dmd compare; do
+    for stage in tokenizer vae_images vae_short vae latents teacher ode_pairs ode_init dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
     python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model --memory.window=9 \
@@ -25,8 +25,14 @@ PROMPTS = (
 )
 STAGES = {  # what a person calls a stage here, and which stage of the trainer it is
     "tokenizer": "tokenizer",
+    "vae_images": "vae",
+    "vae_short": "vae",
     "vae": "vae",
+    "latents_short": "encode",
+    "latents_middle": "encode",
     "latents": "encode",
+    "teacher_short": "teacher",
+    "teacher_middle": "teacher",
     "teacher": "teacher",
     "ode_pairs": "ode_pairs",
     "ode_init": "ode_init",
@@ -48,8 +54,14 @@ def get_config(stage: str = "vae") -> ConfigDict:
     config.workdir = str(RUNS / stage)
     {
         "tokenizer": _tokenizer,
+        "vae_images": _vae_images,
+        "vae_short": _vae_short,
         "vae": _vae,
+        "latents_short": _latents_short,
+        "latents_middle": _latents_middle,
         "latents": _latents,
+        "teacher_short": _teacher_short,
+        "teacher_middle": _teacher_middle,
         "teacher": _teacher,
         "ode_pairs": _ode_pairs,
         "ode_init": _ode_init,
@@ -73,34 +85,82 @@ def _log_often(config: ConfigDict) -> None:
     config.log_every, config.save_every, config.held_out_every, config.sample_every = 20, 100, 100, 500
 
 
+def _vae_images(config: ConfigDict) -> None:
+    _reconstruct(config, frames=1, batch=40, steps=500, rate=2e-3)
+
+
+def _vae_short(config: ConfigDict) -> None:
+    _reconstruct(config, frames=3, batch=8, steps=2600, rate=1.5e-3)
+    config.init = str(RUNS / "vae_images" / "model")
+    config.data.seed = 1
+
+
 def _vae(config: ConfigDict) -> None:
+    _reconstruct(config, frames=5, batch=4, steps=600, rate=5e-4)
+    config.init = str(RUNS / "vae_short" / "model")
+    config.data.seed = 2
+
+
+def _reconstruct(config: ConfigDict, *, frames: int, batch: int, steps: int, rate: float) -> None:
     _small(config)
     _log_often(config)
-    config.clip_frames = 2  # 5 pixel frames: enough to learn both ways of coding a frame
-    config.batch, config.train_steps = 8, 300
-    config.data.kind, config.data.held_out = "nature_flow", 32
-    config.optimiser.update(_adam(2e-3))
+    config.clip_frames, config.batch, config.train_steps = frames, batch, steps
+    config.data.kind, config.data.held_out = "nature_flow", 80
+    config.loss.moving = 2.0
+    config.optimiser.update(_adam(rate))
+    config.optimiser.average = 0.99
+
+
+def _latents_short(config: ConfigDict) -> None:
+    _encode(config, frames=3, records=16384)
+
+
+def _latents_middle(config: ConfigDict) -> None:
+    _encode(config, frames=9, records=6144)
+    config.data.seed = 1
 
 
 def _latents(config: ConfigDict) -> None:
+    _encode(config, frames=21, records=2560)
+    config.data.seed = 2
+
+
+def _encode(config: ConfigDict, *, frames: int, records: int) -> None:
     _small(config)
+    config.clip_frames = frames
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_flow"
-    config.batch, config.records, config.records_per_shard = 16, 2048, 256
+    config.batch, config.records, config.records_per_shard = 16, records, 512
+
+
+def _teacher_short(config: ConfigDict) -> None:
+    _flow(config, "latents_short", frames=3, batch=48, steps=3000, rate=1.5e-3)
+    config.tokenizer = str(RUNS / "tokenizer")
+
+
+def _teacher_middle(config: ConfigDict) -> None:
+    _flow(config, "latents_middle", frames=9, batch=16, steps=3000, rate=1e-3)
+    config.init = config.text_encoder = str(RUNS / "teacher_short" / "model")
 
 
 def _teacher(config: ConfigDict) -> None:
+    _flow(config, "latents", frames=21, batch=8, steps=1500, rate=5e-4)
+    config.init = config.text_encoder = str(RUNS / "teacher_middle" / "model")
+
+
+def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: int, rate: float) -> None:
     _small(config)
     _log_often(config)
     config.remat = "none"
-    config.vae, config.tokenizer = str(RUNS / "vae" / "model"), str(RUNS / "tokenizer")
+    config.vae = str(RUNS / "vae" / "model")
     config.train_text_encoder = True
-    config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "latents"), 64
-    config.batch, config.train_steps = 16, 900
+    config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / latents), 96
+    config.clip_frames, config.batch, config.train_steps = frames, batch, steps
     config.shift = config.ode.shift = 3.0
     config.ode.guidance = 1.5
+    config.moving = 2.0
     config.sample_prompts = PROMPTS
-    config.optimiser.update(_adam(1e-3))
+    config.optimiser.update(_adam(rate))
     config.optimiser.average = 0.998
 
 

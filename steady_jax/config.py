@@ -79,9 +79,17 @@ class ModelConfig:
 
 MODELS = {
     "tiny": ModelConfig(
-        DiTConfig(width=128, ffn_width=256, heads=4, layers=4, text_width=64, text_length=256, frequency_width=64),
-        VAEConfig(width=24, multipliers=(1, 2, 4), res_blocks=1, temporal_downsample=(True, True), patch=2),
-        UMT5Config(vocabulary=512, width=64, ffn_width=128, heads=4, head_width=16, layers=2),
+        DiTConfig(width=192, ffn_width=768, heads=6, layers=7, text_width=96, text_length=64, frequency_width=64),
+        VAEConfig(
+            width=32,
+            multipliers=(1, 2, 2),
+            res_blocks=1,
+            temporal_downsample=(True, True),
+            patch=2,
+            shortcuts=True,
+            temporal_kernels=(1, 3, 3),
+        ),
+        UMT5Config(vocabulary=512, width=96, ffn_width=192, heads=4, head_width=24, layers=2),
     ),
     "1.3b": ModelConfig(DIT_SIZES["1.3b"], VAEConfig(), UMT5_SIZES["xxl"]),
     "14b": ModelConfig(DIT_SIZES["14b"], VAEConfig(), UMT5_SIZES["xxl"]),
