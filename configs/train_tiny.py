@@ -1,9 +1,10 @@
 r"""The whole training chain at a size for a plain CPU: from procedural clips to a distilled student, 64x64.
 
-    for stage in tokenizer vae_images vae_short vae latents teacher ode_pairs ode_init dmd compare; do
+    for stage in tokenizer vae_images vae_short vae latents_short teacher_short latents_middle teacher_middle \
+        latents teacher ode_pairs ode_init dmd_short dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
-    python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model --memory.window=9 \
+    python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model \
         --prompt="Waves roll onto a black beach at dusk, fixed camera."
 
 Each stage fills runs/tiny/STAGE and reads what those before it left; one that trains or writes records goes on with the
@@ -23,51 +24,22 @@ PROMPTS = (
     "A campfire burns at night under pine trees, static shot.",
     "Clouds drift over green hills at noon, fixed camera.",
 )
-STAGES = {  # what a person calls a stage here, and which stage of the trainer it is
-    "tokenizer": "tokenizer",
-    "vae_images": "vae",
-    "vae_short": "vae",
-    "vae": "vae",
-    "latents_short": "encode",
-    "latents_middle": "encode",
-    "latents": "encode",
-    "teacher_short": "teacher",
-    "teacher_middle": "teacher",
-    "teacher": "teacher",
-    "ode_pairs": "ode_pairs",
-    "ode_init": "ode_init",
-    "dmd": "dmd",
-    "compare": "compare",
-}
+GUIDANCE = 1.5  # of the teacher's samples
+BLOCK, WINDOW = 3, 12  # latent frames that the student makes together, and that it remembers
 
 
 def get_config(stage: str = "vae") -> ConfigDict:
     """Settings of one stage of the chain.
 
     Args:
-        stage: "tokenizer", "vae", "latents", "teacher", "ode_pairs", "ode_init", "dmd" or "compare", to be run in this
-            order.
+        stage: one of STAGES, which are to be run in this order.
     """
     if stage not in STAGES:
         raise ValueError(f"unknown stage {stage!r}; known are {', '.join(STAGES)}")
-    config = train_config(STAGES[stage], model="tiny")
+    kind, settle = STAGES[stage]
+    config = train_config(kind, model="tiny")
     config.workdir = str(RUNS / stage)
-    {
-        "tokenizer": _tokenizer,
-        "vae_images": _vae_images,
-        "vae_short": _vae_short,
-        "vae": _vae,
-        "latents_short": _latents_short,
-        "latents_middle": _latents_middle,
-        "latents": _latents,
-        "teacher_short": _teacher_short,
-        "teacher_middle": _teacher_middle,
-        "teacher": _teacher,
-        "ode_pairs": _ode_pairs,
-        "ode_init": _ode_init,
-        "dmd": _dmd,
-        "compare": _compare,
-    }[stage](config)
+    settle(config)
     return config
 
 
@@ -96,7 +68,7 @@ def _vae_short(config: ConfigDict) -> None:
 
 
 def _vae(config: ConfigDict) -> None:
-    _reconstruct(config, frames=5, batch=4, steps=600, rate=5e-4)
+    _reconstruct(config, frames=5, batch=4, steps=1000, rate=5e-4)
     config.init = str(RUNS / "vae_short" / "model")
     config.data.seed = 2
 
@@ -157,7 +129,7 @@ def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: i
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / latents), 96
     config.clip_frames, config.batch, config.train_steps = frames, batch, steps
     config.shift = config.ode.shift = 3.0
-    config.ode.guidance = 1.5
+    config.ode.guidance = GUIDANCE
     config.moving = 2.0
     config.sample_prompts = PROMPTS
     config.optimiser.update(_adam(rate))
@@ -169,50 +141,78 @@ def _ode_pairs(config: ConfigDict) -> None:
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
-    config.batch, config.records, config.records_per_shard = 16, 512, 64
-    config.ode.guidance = 1.5
+    config.batch, config.records, config.records_per_shard = 16, 1024, 128
+    config.ode.guidance = GUIDANCE
 
 
-def _student(config: ConfigDict) -> None:
+def _student(config: ConfigDict, *, clip: int, rollout: int) -> None:
     _small(config)
     _log_often(config)
     config.remat = "none"
     config.vae, config.text_encoder = str(RUNS / "vae" / "model"), str(RUNS / "teacher" / "model")
-    config.block_frames = 3
-    config.memory.window = 9
-    config.rollout_frames = 9
+    config.clip_frames, config.rollout_frames = clip, rollout
+    config.block_frames, config.memory.window = BLOCK, WINDOW
     config.sample_prompts = PROMPTS
 
 
 def _ode_init(config: ConfigDict) -> None:
-    _student(config)
+    _student(config, clip=9, rollout=9)
     config.init = str(RUNS / "teacher" / "model")
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / "ode_pairs"), 64
-    config.batch, config.train_steps = 16, 400
+    config.batch, config.train_steps = 16, 800
     config.optimiser.update(_adam(5e-4))
 
 
+def _dmd_short(config: ConfigDict) -> None:
+    _student(config, clip=9, rollout=9)
+    _distil(config, "ode_init", steps=1600)
+
+
 def _dmd(config: ConfigDict) -> None:
-    _student(config)
-    config.init = str(RUNS / "ode_init" / "model")
+    _student(config, clip=21, rollout=42)  # the window is full after 12 frames: averages and flush are trained too
+    _distil(config, "dmd_short", steps=800)
+    config.data.seed = 1
+
+
+def _distil(config: ConfigDict, init: str, *, steps: int) -> None:
+    config.init = str(RUNS / init / "model")
     config.critic = config.teacher = str(RUNS / "teacher" / "model")
     config.data.kind = "nature_prompts"
-    config.batch, config.train_steps = 8, 400
+    config.batch, config.train_steps = 8, steps
     # at every noise level anew, guidance takes a student further than it takes the teacher's samples: a third of theirs
-    config.dmd.guidance, config.dmd.generator_every = 0.5, 2
+    config.dmd.guidance, config.dmd.generator_every = GUIDANCE / 3, 2
     config.optimiser.learning_rate, config.critic_optimiser.learning_rate = 1e-4, 2e-4
-    config.optimiser.average, config.optimiser.average_from = 0.95, 100
+    config.optimiser.average, config.optimiser.average_from = 0.98, 100
 
 
 def _compare(config: ConfigDict) -> None:
     _small(config)
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
-    config.students = (f"dmd={RUNS / 'dmd' / 'model'}", f"ode_init={RUNS / 'ode_init' / 'model'}")
+    config.students = tuple(f"{name}={RUNS / name / 'model'}" for name in ("dmd", "dmd_short", "ode_init"))
     config.data.kind, config.batch = "nature_prompts", 16
-    config.block_frames, config.memory.window = 3, 9
-    config.ode.guidance = 1.5
+    config.block_frames, config.memory.window = BLOCK, WINDOW
+    config.ode.guidance = GUIDANCE
 
 
 def _adam(learning_rate: float) -> dict:
     """For training from the start, not for distillation."""
     return {"learning_rate": learning_rate, "b1": 0.9, "schedule": "cosine", "warmup": 100, "clip": 1.0}
+
+
+STAGES = {  # what a person calls a stage here: which stage of the trainer it is, and its settings
+    "tokenizer": ("tokenizer", _tokenizer),
+    "vae_images": ("vae", _vae_images),
+    "vae_short": ("vae", _vae_short),
+    "vae": ("vae", _vae),
+    "latents_short": ("encode", _latents_short),
+    "teacher_short": ("teacher", _teacher_short),
+    "latents_middle": ("encode", _latents_middle),
+    "teacher_middle": ("teacher", _teacher_middle),
+    "latents": ("encode", _latents),
+    "teacher": ("teacher", _teacher),
+    "ode_pairs": ("ode_pairs", _ode_pairs),
+    "ode_init": ("ode_init", _ode_init),
+    "dmd_short": ("dmd", _dmd_short),
+    "dmd": ("dmd", _dmd),
+    "compare": ("compare", _compare),
+}

@@ -16,18 +16,29 @@ from steady_jax.data.records import Shards
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--height=32", "--width=32", "--clip_frames=3")
+SIZE = ("--height=32", "--width=32")
+SMALL = (*SIZE, "--clip_frames=3")
 FEW = ("--train_steps=2", "--batch=2", "--log_every=1", "--save_every=2", "--held_out_every=1", "--sample_every=2")
 SHORT = ("--optimiser.warmup=0",)
-STUDENT = ("--rollout_frames=3", "--data.held_out=0", *FEW, *SMALL)
+RECONSTRUCT = ("--data.held_out=2", *FEW, *SHORT, *SIZE)
+RECORDS = ("--records=6", "--records_per_shard=3", "--batch=2", *SMALL)
+FLOW = ("--data.held_out=2", *FEW, *SHORT, *SMALL)
+STUDENT = ("--data.held_out=0", "--rollout_frames=3", *FEW, *SMALL)
 STAGES = {
     "tokenizer": ("--prompts=50", "--vocabulary=300"),
-    "vae": ("--data.held_out=2", *FEW, *SHORT, *SMALL[:2]),
-    "latents": ("--records=6", "--records_per_shard=3", "--batch=2", *SMALL),
-    "teacher": ("--data.held_out=2", *FEW, *SHORT, *SMALL),
-    "ode_pairs": ("--records=6", "--records_per_shard=3", "--batch=2", "--ode.steps=4", *SMALL),
+    "vae_images": RECONSTRUCT,
+    "vae_short": RECONSTRUCT,
+    "vae": RECONSTRUCT,
+    "latents_short": RECORDS,
+    "teacher_short": FLOW,
+    "latents_middle": RECORDS,
+    "teacher_middle": FLOW,
+    "latents": RECORDS,
+    "teacher": FLOW,
+    "ode_pairs": (*RECORDS, "--ode.steps=4"),
     "ode_init": (*STUDENT, *SHORT),
-    "dmd": STUDENT,
+    "dmd_short": STUDENT,
+    "dmd": ("--data.held_out=0", "--rollout_frames=6", *FEW, *SMALL),
     "compare": ("--prompts=2", "--each=2", "--batch=2", "--ode.steps=2", *SMALL),
 }
 
@@ -98,7 +109,7 @@ def test_rewards_weigh_the_same_student(chain):
 
 
 def test_the_student_makes_a_video(chain):
-    words = (f"--config={ROOT / 'configs' / 'tiny.py'}", "--checkpoint=runs/tiny/dmd/model", "--memory.window=9")
+    words = (f"--config={ROOT / 'configs' / 'tiny.py'}", "--checkpoint=runs/tiny/dmd/model")
     words += ("--prompt=Rain on a pond.", "--seconds=1", "--height=32", "--width=32", "--output=out")
     script("sample", *words, folder=chain)
     (video,) = (chain / "out").glob("*.mp4")

@@ -55,15 +55,18 @@ def place(tmp_path_factory):
     """A folder with what the configs name, as if the stages before had run."""
     folder = tmp_path_factory.mktemp("chain")
     tokenizer = write_tiny_tokenizer(folder / "pieces")
-    for name in ("vae", "teacher", "ode_init", "dmd"):
+    for name in ("vae", "vae_short", "teacher", "teacher_middle", "ode_init", "dmd_short", "dmd"):
         described(folder / "runs/tiny" / name / "model", tokenizer, MODELS["tiny"])
     described(folder / "runs/tiny/tokenizer", tokenizer, MODELS["tiny"], ())
     described(folder / "1.3b", tokenizer, MODELS["1.3b"])
     described(folder / "14b", tokenizer, MODELS["14b"])
     described(folder / "no-vae", tokenizer, MODELS["tiny"], ("dit",))
-    latents = {"latents": np.zeros((9, 8, 8, 16), np.float16), "prompt": prompt_records(1)[0]["prompt"]}
-    fields = {"latents": Field("float16", (9, 8, 8, 16)), "prompt": TEXT}
-    write_shards(folder / "runs/tiny/latents", [latents] * 66, fields, 66)
+    fields = {"latents": Field("float16", (21, 8, 8, 16)), "moving": Field("float16", (8, 8)), "prompt": TEXT}
+    latents = {name: np.zeros(fields[name].shape, np.float16) for name in ("latents", "moving")}
+    latents["prompt"] = prompt_records(1)[0]["prompt"]
+    write_shards(folder / "runs/tiny/latents", [latents] * 98, fields, 98)
+    del fields["moving"], latents["moving"]
+    write_shards(folder / "unknown-motion", [latents] * 98, fields, 98)
     pair = {
         "trajectory": np.zeros((5, 9, 8, 8, 16), np.float16),
         "embeddings": np.zeros((3, WIDTH), np.float16),
@@ -73,7 +76,7 @@ def place(tmp_path_factory):
     write_shards(folder / "other-levels", [pair] * 66, fields, 66, {**PAIRED, "steps": [1000, 800, 600, 400]})
     write_shards(folder / "prompt-shards", prompt_records(20), {"prompt": TEXT}, 20)
     clips = {"pixels": np.zeros((9, 64, 80, 3), np.uint8), "prompt": prompt_records(1)[0]["prompt"]}
-    write_shards(folder / "clip-shards", [clips] * 66, {"pixels": Field("uint8", (9, 64, 80, 3)), "prompt": TEXT}, 66)
+    write_shards(folder / "clip-shards", [clips] * 98, {"pixels": Field("uint8", (9, 64, 80, 3)), "prompt": TEXT}, 98)
     (folder / "prompts.txt").write_text("Rain on a pond.\nA calm sea.\n")
     return folder
 
@@ -113,7 +116,7 @@ def test_the_tiny_chain_builds(stage, kind, there):
         set(batch)
         == {
             "vae": {"pixels", "moving"},
-            "teacher": {"latents", "ids", "mask"},
+            "teacher": {"latents", "moving", "ids", "mask"},
             "ode_init": {"trajectory", "embeddings"},
             "dmd": {"ids", "mask"},
         }[stage]
@@ -134,7 +137,7 @@ def test_stages_that_write_build(stage, there):
     assert len(items) >= config.get("prompts", config.get("records"))
     if stage != "compare":
         fields = made.fields(items)
-        shape = (9, 8, 8, 16) if stage == "latents" else (5, 9, 8, 8, 16)
+        shape = (21, 8, 8, 16) if stage == "latents" else (5, 9, 8, 8, 16)
         assert fields["latents" if stage == "latents" else "trajectory"].shape == shape
 
 
@@ -173,6 +176,14 @@ def test_the_published_recipes_settings(there):
     assert published.setup.learners["generator"].updates == 1200  # of 6000 steps
 
 
+def changed(name, argument, changes):
+    """A config with other values."""
+    config = get_config(name, argument)
+    for key, value in changes.items():
+        change(config, key, value)
+    return config
+
+
 def change(config, key, value):
     *above, last = key.split(".")
     for name in above:
@@ -190,10 +201,10 @@ def change(config, key, value):
         ("dmd", {"vae": None}, "sample_every needs sample_prompts, and a VAE"),
         ("dmd", {"clip_frames": 10}, r"clip_frames must be a multiple of block_frames \(3\), got 10"),
         ("dmd", {"rollout_frames": 10}, r"rollout_frames must be a multiple of block_frames \(3\), got 10"),
-        ("dmd", {"rollout_frames": 6}, "1 <= counted blocks <= blocks must hold, got 3 of 2; raise rollout_frames"),
+        ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
             "dmd",
-            {"rollout_frames": 18, "vae": None, "sample_every": 0},
+            {"vae": None, "sample_every": 0},
             r"need a VAE; name its folder with config\.vae",
         ),
         ("dmd", {"teacher": "runs/no"}, r"runs/no is not a checkpoint folder: .* scripts/convert\.py"),
@@ -201,7 +212,11 @@ def change(config, key, value):
         ("dmd", {"accumulate": 3}, "in 3 micro-batches, got 8 items; change batch, accumulate or mesh"),
         ("dmd", {"accumulate": 0}, "accumulate must be at least 1 micro-batch, got 0"),
         ("dmd", {"cut": "none"}, "cut must be one of all, optimiser, got 'none'"),
-        ("teacher", {"model": "2b"}, "unknown model '2b'; known are 1.3b, 14b, tiny"),
+        (
+            "teacher_short",
+            {"model": "2b", "data.path": "runs/tiny/latents"},
+            "unknown model '2b'; known are 1.3b, 14b, tiny",
+        ),
         ("dmd", {"height": 60}, "pixel height and width must be multiples of 8, got 60x64"),
         ("dmd", {"text_encoder": None}, r"prompts and the negative prompt .* name .* config\.text_encoder"),
         ("dmd", {"memory.window": 5}, "window"),
@@ -210,16 +225,17 @@ def change(config, key, value):
         (
             "vae",
             {"data.held_out": 30},
-            r"data\.held_out must be whole batches of 8 items \(batch / accumulate\), got 30",
+            r"data\.held_out must be whole batches of 4 items \(batch / accumulate\), got 30",
         ),
         ("vae", {"data.held_out": 0}, "spread over held-out clips; set data.held_out above 0"),
-        ("vae", {"optimiser.warmup": 300}, "warmup must be shorter than the training, got 300 of 300 updates"),
+        ("vae", {"optimiser.warmup": 1000}, "warmup must be shorter than the training, got 1000 of 1000 updates"),
         (
             "vae",
-            {"loss.moving": 2.0, "data.kind": "shards", "data.path": "clip-shards"},
-            r"moving 2\.0 weighs pixels that are known to move, and the data have no 'moving'; set it to 0",
+            {"data.kind": "shards", "data.path": "clip-shards", "clip_frames": 2},
+            r"moving 2\.0 weighs what is known to move, and the data have no 'moving'; set it to 0",
         ),
-        ("teacher", {"tokenizer": None}, r"train_text_encoder needs a tokenizer: .* config\.tokenizer"),
+        ("teacher", {"data.path": "unknown-motion"}, r"moving 2\.0 weighs .* the data have no 'moving'"),
+        ("teacher", {"text_encoder": None}, r"train_text_encoder needs a tokenizer: .* config\.tokenizer"),
         ("teacher", {"data.path": "runs/no"}, "runs/no does not exist; name a folder of shards"),
         ("teacher", {"dropout": 1.0}, "dropout lie in 0..1, below 1, got 3.0 and 1.0"),
         ("ode_init", {"init": None}, r"name the checkpoint folders of config\.init"),
@@ -234,9 +250,7 @@ def change(config, key, value):
     ],
 )
 def test_what_does_not_fit_is_refused(stage, changes, message, there):
-    config = get_config("train_tiny", stage)
-    for key, value in changes.items():
-        change(config, key, value)
+    config = changed("train_tiny", stage, changes)
     with pytest.raises((ValueError, OSError), match=message):
         build.training(config, build.mesh_of(config))
 
@@ -256,9 +270,7 @@ def test_what_does_not_fit_is_refused(stage, changes, message, there):
     ],
 )
 def test_what_does_not_fit_is_refused_by_stages_that_write(stage, changes, message, there):
-    config = get_config("train_tiny", stage)
-    for key, value in changes.items():
-        change(config, key, value)
+    config = changed("train_tiny", stage, changes)
     make = {"ode_pairs": build.pairing, "compare": build.comparing}[stage]
     with pytest.raises(ValueError, match=message):
         make(config, build.mesh_of(config))
@@ -274,14 +286,12 @@ def test_a_stage_that_writes_is_no_training(there):
     ("stage", "path", "changes", "names"),
     [
         ("dmd", "prompt-shards", {}, {"ids", "mask"}),
-        ("teacher", "clip-shards", {"clip_frames": 2}, {"pixels", "ids", "mask"}),
+        ("teacher", "clip-shards", {"clip_frames": 2, "moving": 0.0}, {"pixels", "ids", "mask"}),
         ("vae", "clip-shards", {"clip_frames": 2, "loss.moving": 0.0}, {"pixels"}),
     ],
 )
 def test_shards_give_what_they_hold(stage, path, changes, names, there):
-    config = get_config("train_tiny", stage)
-    for key, value in {"data.kind": "shards", "data.path": path, **changes}.items():
-        change(config, key, value)
+    config = changed("train_tiny", stage, {"data.kind": "shards", "data.path": path, **changes})
     batch = next(build.training(config, build.mesh_of(config)).batches)
     assert set(batch) == names
     if "pixels" in names:
