@@ -14,7 +14,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["steady_jax", "steady_jax.*", "converters", "converters.*"]),
-    package_data={"steady_jax": ["py.typed"]},
+    package_data={"steady_jax": ["py.typed", "weights/**"]},
     install_requires=[
         "jax>=0.10,<0.13",
         "flax>=0.12",

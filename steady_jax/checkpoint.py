@@ -3,6 +3,8 @@
 FOLDER/checkpoint.json    format version; for every part its files; for a network its sizes, dtypes, parameter count
 FOLDER/dit/               orbax item (also `vae/`, `text_encoder/`), one leaf per parameter path
 FOLDER/tokenizer/         the tokenizer's files as they came
+
+Some models come with the package, and are named instead of their folder (`folder_of`).
 """
 
 import contextlib
@@ -26,6 +28,7 @@ DESCRIPTION = "checkpoint.json"
 TOKENIZER = "tokenizer"
 NETWORKS = ("dit", "vae", "text_encoder")
 PARTS = (*NETWORKS, TOKENIZER)
+SHIPPED = Path(__file__).parent / "weights"  # a folder for each model that comes with the package
 PIECE_BYTES = 2**16  # of a file, read three times for a fingerprint
 RUNTIME_FIELDS = ("dtype", "attention", "remat")  # of a configuration: how a network computes, not what it is
 MEASURED_FIELDS = ("latent_mean", "latent_std")  # that belong to weights, as they do: any checkpoint has its own
@@ -56,23 +59,34 @@ class Checkpoint:
 
     folder: Path
     parts: Mapping[str, Part]
+    # keys of a sampling config (steady_jax.config.SAMPLING) that a student was trained with, if they are known
+    sampling: Mapping[str, Any] | None = None
 
     @property
     def tokenizer(self) -> Path:
         return self.folder / TOKENIZER
 
 
+def folder_of(name: str | Path) -> Path:
+    """The folder of a checkpoint: of a model that comes with the package if it is its name, else `name` is the folder.
+
+    A folder that happens to have the name of such a model is "./NAME".
+    """
+    shipped = SHIPPED / name
+    return shipped if str(name) == shipped.name and (shipped / DESCRIPTION).is_file() else Path(name)
+
+
 def describe(folder: str | Path, parts: Iterable[str] = PARTS) -> Checkpoint:
     """Reads the description of a checkpoint folder and checks that nothing of it is missing. Loads no parameters.
 
     Args:
-        folder: made by `scripts/convert.py`.
+        folder: made by `scripts/convert.py` or a training, or the name of a model that comes with the package.
         parts: the parts the caller needs; a folder may hold more, which are neither checked nor returned.
     Raises:
         ValueError: the folder is no checkpoint; or lists the parts it lacks and the files that are missing or cut off.
     """
-    folder, parts = Path(folder), tuple(parts)
-    described = _read_description(folder)
+    folder, parts = folder_of(folder), tuple(parts)
+    described, sampling = _read_description(folder)
     found = {name: described[name] for name in parts if name in described}
     lacking = [f"{name}: not in this checkpoint" for name in parts if name not in found]
     lacking += [line for part in found.values() for line in _missing_files(folder / part.name, part)]
@@ -83,7 +97,7 @@ def describe(folder: str | Path, parts: Iterable[str] = PARTS) -> Checkpoint:
             + "\nCopy the folder again, or convert again: "
             "scripts/convert.py --source BASE_FOLDER --source STUDENT_FILE --destination NEW_FOLDER"
         )
-    return Checkpoint(folder, found)
+    return Checkpoint(folder, found, sampling)
 
 
 def check_sizes(part: Part, config: Any, folder: str | Path) -> None:
@@ -130,9 +144,9 @@ def load_component(
     Raises:
         ValueError: parts are missing, or lists every size that differs from the configuration's.
     """
-    part = describe(folder, parts=[name]).parts[name]
-    check_sizes(part, config, folder)
-    item = Path(folder) / name
+    found = describe(folder, parts=[name])
+    check_sizes(found.parts[name], config, folder)
+    item = found.folder / name
     stored = orbax_item.shapes(item)
     module = parameters.filled(parameters.abstract(network, config), stored)
     wanted = {
@@ -147,7 +161,7 @@ def fingerprint(folder: str | Path) -> str:
 
     Made from the description and from pieces of every file: fast, but a change between the pieces goes unseen.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     digest = hashlib.sha256((folder / DESCRIPTION).read_bytes())
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.name != DESCRIPTION:
@@ -164,8 +178,7 @@ class StoredArrays(Mapping[str, np.ndarray]):
     """The parameters of one part by path, as numpy arrays; each is read when it is asked for, and not kept."""
 
     def __init__(self, folder: str | Path, name: str) -> None:
-        describe(folder, parts=[name])
-        self._item = Path(folder) / name
+        self._item = describe(folder, parts=[name]).folder / name
         self.shapes = orbax_item.shapes(self._item)
 
     def __getitem__(self, path: str) -> np.ndarray:
@@ -247,10 +260,11 @@ def save_tokenizer(folder: Path, tokenizer: Path, source: str = "") -> Part:
     return Part(TOKENIZER, source, _files(target))
 
 
-def save_description(folder: Path, parts: Iterable[Part]) -> None:
-    """Writes checkpoint.json, last: a folder without it is no checkpoint."""
+def save_description(folder: Path, parts: Iterable[Part], sampling: Mapping[str, Any] | None = None) -> None:
+    """Writes checkpoint.json, last: a folder without it is no checkpoint. `sampling` is that of Checkpoint."""
     described = {part.name: {k: v for k, v in dataclasses.asdict(part).items() if k != "name"} for part in parts}
-    (folder / DESCRIPTION).write_text(json.dumps({"format": FORMAT, "parts": described}, indent=2) + "\n")
+    told = {"format": FORMAT, "parts": described, **({} if sampling is None else {"sampling": dict(sampling)})}
+    (folder / DESCRIPTION).write_text(json.dumps(told, indent=2) + "\n")
 
 
 def sizes(config: Any) -> dict[str, Any]:
@@ -263,7 +277,7 @@ def _draft(destination: Path) -> Path:
     return destination.with_name(destination.name + ".incomplete")
 
 
-def _read_description(folder: Path) -> dict[str, Part]:
+def _read_description(folder: Path) -> tuple[dict[str, Part], Mapping[str, Any] | None]:
     file = folder / DESCRIPTION
     if not file.is_file():
         raise ValueError(
@@ -274,7 +288,8 @@ def _read_description(folder: Path) -> dict[str, Part]:
         content = json.loads(file.read_text())
         version = content["format"]
         if version == FORMAT:
-            return {name: Part(name, **_tuples(part)) for name, part in content["parts"].items()}
+            parts = {name: Part(name, **_tuples(part)) for name, part in content["parts"].items()}
+            return parts, _tuples(content.get("sampling"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged ({error!r}); copy the checkpoint again, or convert again") from error
     raise ValueError(f"{file} has format {version!r}, this version reads format {FORMAT}; convert again")

@@ -16,10 +16,8 @@ from ml_collections import ConfigDict
 
 from steady_jax import checkpoint, parameters, saved_state, scenes
 from steady_jax.block import BlockSettings
-from steady_jax.config import MODELS, ModelConfig, block_settings, known
-from steady_jax.diffusion.flow_matching import FewSteps
+from steady_jax.config import MODELS, ModelConfig, block_settings, known, sampling_config
 from steady_jax.engine import Engine, Load
-from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5Encoder
 from steady_jax.models.wan_dit import WanDiT
 from steady_jax.models.wan_vae import WanVAE
@@ -33,6 +31,7 @@ from steady_jax.start import Start, start_from
 from steady_jax.text import ByteTokenizer, PromptTokenizer, Tokenizer
 
 ENCODED = "(given as embeddings)"
+PUBLISHED = "1.3b"  # the model whose settings are taken where a checkpoint tells none
 NETWORKS: dict[str, type[nnx.Module]] = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
 
 Prompt = str | Sequence[Scene] | Embeddings
@@ -91,24 +90,30 @@ class SteadyPipeline:
         path: str | Path,
         settings: BlockSettings | None = None,
         *,
-        height: int = 480,
-        width: int = 832,
+        height: int | None = None,
+        width: int | None = None,
         batch: int = 1,
-        dtype: str = "bfloat16",
+        dtype: str | None = None,
         attention: str = "auto",
         model: ModelConfig | None = None,
     ) -> "SteadyPipeline":
-        """Opens a folder made by `scripts/convert.py`; sizes come from the folder.
+        """Opens a folder made by `scripts/convert.py` or by a training; sizes come from the folder.
+
+        What is None is what the student was trained with, if the folder tells; else the published setting.
 
         Args:
-            settings: how blocks are made; the default is the published `steady` memory with 6 frames per block.
-            dtype: of parameters and matrix products, "bfloat16" or "float32".
+            path: the folder, or "tiny": the model that comes with the package.
+            settings: how blocks are made; published: the `steady` memory with 6 frames per block.
+            height, width: of the video, pixels; published: 480x832.
+            dtype: of parameters and matrix products, "bfloat16" (published) or "float32".
             attention: backend, see `steady_jax.nn.attention`.
             model: sizes that the checkpoint must have, if the caller relies on them.
         Raises:
             ValueError: the folder is incomplete, or its sizes are not those of `model`.
         """
         found = checkpoint.describe(path)
+        trained = sampling_config("steady", PUBLISHED) if found.sampling is None else ConfigDict(found.sampling)
+        dtype = dtype or trained.dtype
         stored = ModelConfig.from_checkpoint(found, dtype=dtype, attention=attention)
         if model is not None:
             for name in NETWORKS:
@@ -123,9 +128,9 @@ class SteadyPipeline:
             stored,
             load,
             tokenizer,
-            settings or BlockSettings(Steady(), FewSteps()),
-            height=height,
-            width=width,
+            settings or block_settings(trained),
+            height=height or trained.height,
+            width=width or trained.width,
             batch=batch,
             weights=checkpoint.fingerprint(path),
         )

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import jax.numpy as jnp
 import ml_dtypes
@@ -103,6 +104,27 @@ def test_parameters_of_several_types_keep_theirs(tmp_path):
     folder = write(tmp_path / "made", dit=arrays)
     assert_same_bits(checkpoint.load_component(folder, "dit", Net, CONFIG), arrays)
     assert checkpoint.describe(folder, ["dit"]).parts["dit"].dtypes == ("bfloat16", "float32")
+
+
+def test_a_model_that_comes_with_the_package_is_known_by_its_name(whole, monkeypatch, tmp_path):
+    shipped = write(tmp_path / "weights" / "small", dit=arrays_for(seed=1))
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "weights")
+    assert checkpoint.folder_of("small") == checkpoint.describe("small", ["dit"]).folder == shipped
+    assert checkpoint.fingerprint("small") == checkpoint.fingerprint(shipped)
+    assert_same_bits(checkpoint.load_component("small", "dit", Net, CONFIG), arrays_for(seed=1))
+    assert set(checkpoint.StoredArrays("small", "dit")) == set(arrays_for())
+    monkeypatch.chdir(whole.parent)
+    assert checkpoint.folder_of("whole") == Path("whole")
+    whole.rename(whole.with_name("small"))  # a folder of the same name
+    assert checkpoint.folder_of("./small") == checkpoint.folder_of(whole.with_name("small")).relative_to(tmp_path)
+
+
+def test_how_a_student_was_trained_is_kept(tmp_path):
+    with checkpoint.new_folder(tmp_path / "made") as draft:
+        part = checkpoint.save_component(draft, "dit", CONFIG, arrays_for().items())
+        checkpoint.save_description(draft, [part], {"policy": "steady", "memory": {"window": 9}, "steps": (1000, 500)})
+    found = checkpoint.describe(tmp_path / "made", ["dit"]).sampling
+    assert found == {"policy": "steady", "memory": {"window": 9}, "steps": (1000, 500)}
 
 
 def test_stored_arrays_are_read_one_by_one(whole):

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from steady_jax import checkpoint
-from steady_jax.config import MODELS, ModelConfig, block_settings, known
+from steady_jax.config import MODELS, ModelConfig, block_settings, known, sampling_of
 from steady_jax.data.batches import batches
 from steady_jax.data.records import Field, Shards
 from steady_jax.data.sources import Source, open_both
@@ -113,6 +113,7 @@ class Build:
             config.cut,
             config.seed,
             {part: folder for part, folder in copied.items() if folder},
+            sampling_of(config) if "policy" in config else None,
         )
 
     def rollout(self) -> RolloutSettings:

@@ -6,15 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from steady_jax import checkpoint, parameters
 from steady_jax.checkpoint import Part
+from steady_jax.models.umt5 import UMT5Config
+from steady_jax.models.wan_dit import DiTConfig
+from steady_jax.models.wan_vae import VAEConfig
+
+KINDS = {"dit": DiTConfig, "vae": VAEConfig, "text_encoder": UMT5Config}
 
 
 def export(
-    folder: str | Path, modules: Mapping[str, nnx.Module], configs: Mapping[str, Any], copied: Mapping[str, str]
+    folder: str | Path,
+    modules: Mapping[str, nnx.Module],
+    configs: Mapping[str, Any],
+    copied: Mapping[str, str],
+    sampling: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint folder from one process.
 
@@ -22,6 +32,7 @@ def export(
         modules: networks by part ("dit", "vae", "text_encoder"), whatever their shardings.
         configs: their configurations.
         copied: further parts ("tokenizer" too) by the checkpoint folder they are taken from.
+        sampling: how a student is to be sampled, see `steady_jax.checkpoint.Checkpoint`.
     Raises:
         ValueError: the folder exists, or there are several processes: their shards are not all here.
     """
@@ -34,15 +45,34 @@ def export(
             checkpoint.save_component(draft, name, configs[name], _arrays(module), source="training")
             for name, module in modules.items()
         ]
-        parts += [_copy(draft, name, Path(source)) for name, source in copied.items() if name not in modules]
-        checkpoint.save_description(draft, parts)
+        parts += [_copy(draft, name, source) for name, source in copied.items() if name not in modules]
+        checkpoint.save_description(draft, parts, sampling)
+
+
+def rewrite(source: str | Path, destination: str | Path, dtype: str) -> None:
+    """Writes a checkpoint folder again with all weights of one type: 16 bit for a model that is to travel.
+
+    Raises:
+        ValueError: the source is incomplete, or the destination exists.
+    """
+    checkpoint.check_new(destination)
+    found = checkpoint.describe(source)
+    with checkpoint.new_folder(destination) as draft:
+        parts = []
+        for name in checkpoint.NETWORKS:
+            part, stored = found.parts[name], checkpoint.StoredArrays(found.folder, name)
+            arrays = ((path, stored[path].astype(jnp.dtype(dtype))) for path in stored)
+            config = part.config(KINDS[name])
+            parts.append(checkpoint.save_component(draft, name, config, arrays, source=part.source))
+        parts.append(checkpoint.save_tokenizer(draft, found.tokenizer, source=found.parts["tokenizer"].source))
+        checkpoint.save_description(draft, parts, found.sampling)
 
 
 def _arrays(module: nnx.Module) -> Any:
     return ((path, np.asarray(array)) for path, array in parameters.named(module).items())
 
 
-def _copy(draft: Path, name: str, source: Path) -> Part:
-    part = checkpoint.describe(source, parts=[name]).parts[name]
-    shutil.copytree(source / name, draft / name)
-    return part
+def _copy(draft: Path, name: str, source: str) -> Part:
+    found = checkpoint.describe(source, parts=[name])
+    shutil.copytree(found.folder / name, draft / name)
+    return found.parts[name]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import jax
@@ -10,12 +11,13 @@ from ml_collections import ConfigDict
 
 from steady_jax import checkpoint, orbax_item, parallel, parameters
 from steady_jax.train import build
+from steady_jax.train.export import rewrite
 from steady_jax.train.stages.base import BaseStage
 from steady_jax.train.state import Trained, TrainState
 from steady_jax.train.workdir import Workdir
 
 
-def take_out(workdir: str | Path, destination: str | Path, step: int | None = None) -> int:
+def take_out(workdir: str | Path, destination: str | Path, step: int | None = None, dtype: str | None = None) -> int:
     """Writes the averaged weights of a checkpoint as a checkpoint folder, on one process and in the host's memory.
 
     The folders and data that the run's config names must be there; optimisers and critics are not read.
@@ -24,6 +26,7 @@ def take_out(workdir: str | Path, destination: str | Path, step: int | None = No
         workdir: of a run, which may be going on.
         destination: folder to make.
         step: of the checkpoint; None: the newest.
+        dtype: of the weights, for a model with all its parts; None: as the run has them.
     Returns: its step.
     Raises:
         ValueError: the destination exists, the folder is no run's or has no such checkpoint, or the config no longer
@@ -36,7 +39,13 @@ def take_out(workdir: str | Path, destination: str | Path, step: int | None = No
     mesh = parallel.make_mesh({}, jax.local_devices(backend="cpu")[:1])
     with jax.set_mesh(mesh):
         stage = build.training(config, mesh).stage
-        stage.export(_read(home, step, stage), Path(destination))
+        state = _read(home, step, stage)
+        if dtype is None:
+            stage.export(state, Path(destination))
+            return step
+        with tempfile.TemporaryDirectory(dir=Path(destination).absolute().parent) as draft:
+            stage.export(state, Path(draft) / "model")
+            rewrite(Path(draft) / "model", destination, dtype)
     return step
 
 

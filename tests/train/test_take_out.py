@@ -1,11 +1,15 @@
 """A model out of the checkpoints of a run."""
 
+import dataclasses
+import json
+
 import jax
 import numpy as np
 import pytest
 from helpers_runs import student_of, training, write_inputs
 
 from steady_jax import checkpoint, parallel, parameters
+from steady_jax.pipeline import SteadyPipeline
 from steady_jax.run import command_line
 from steady_jax.train import build, workdir
 from steady_jax.train.checkpoints import Checkpoints
@@ -44,6 +48,26 @@ def test_the_averaged_student_is_taken_out_with_the_parts_that_sampling_needs(ru
     for path, array in average.items():
         np.testing.assert_array_equal(found[path], array, err_msg=path)
     assert set(checkpoint.describe(tmp_path / "model").parts) == set(checkpoint.PARTS)
+
+
+def test_a_model_in_16_bit_says_how_its_student_was_trained(run, tmp_path):
+    folder, states = run
+    take_out(folder, tmp_path / "model", dtype="float16")
+    found = checkpoint.describe(tmp_path / "model")
+    assert {part.dtypes for part in found.parts.values() if part.parameters} == {("float16",)}
+    dit, average = checkpoint.StoredArrays(tmp_path / "model", "dit"), states[6].networks["generator"].average
+    for path, array in parameters.named(average).items():
+        np.testing.assert_array_equal(dit[path], np.asarray(array).astype(np.float16), err_msg=path)
+    config = Workdir(folder).config
+    stored = json.loads(config.read_text())
+    told = json.loads(json.dumps(found.sampling))
+    assert told == {name: stored[name] for name in told}
+    pipeline = SteadyPipeline.from_checkpoint(tmp_path / "model")
+    assert (pipeline.engine.height, pipeline.engine.width) == (stored["height"], stored["width"])
+    assert dataclasses.asdict(pipeline.settings.policy) == stored["memory"]
+    assert pipeline.settings.frames == stored["block_frames"]
+    assert pipeline.settings.calls.steps == tuple(stored["steps"])
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
 def test_what_cannot_be_taken_out_is_refused(run, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,6 +32,7 @@ class Setup:
     cut: str = "all"  # see networks.start
     seed: int = 0
     copied: Mapping[str, str] = dataclasses.field(default_factory=dict)  # parts of the result by the folder they lie in
+    sampling: Mapping[str, Any] | None = None  # how a student is to be sampled, see steady_jax.checkpoint.Checkpoint
 
     def __post_init__(self) -> None:
         check_batch(self.batch, self.accumulate, self.mesh.shape["data"] * self.mesh.shape["fsdp"])
@@ -68,7 +70,7 @@ class BaseStage:
         """See Stage. Averages are written where they are kept."""
         configs = {part: self.setup.learners[name].network.config for part, name in self.exported.items()}
         modules = {part: best(state, name) for part, name in self.exported.items()}
-        export(folder, modules, configs, self.setup.copied)
+        export(folder, modules, configs, self.setup.copied, self.setup.sampling)
 
     def gradient_places(self, name: str) -> object:
         """Where the gradient of a network lies."""
