@@ -58,26 +58,26 @@ def _log_often(config: ConfigDict) -> None:
 
 
 def _vae_images(config: ConfigDict) -> None:
-    _reconstruct(config, frames=1, batch=40, steps=500, rate=2e-3)
+    _reconstruct(config, frames=1, batch=20, steps=5000, rate=2e-3, held_out=100)
 
 
 def _vae_short(config: ConfigDict) -> None:
-    _reconstruct(config, frames=3, batch=8, steps=2600, rate=1.5e-3)
+    _reconstruct(config, frames=2, batch=14, steps=1100, rate=1.5e-3, held_out=70)
     config.init = str(RUNS / "vae_images" / "model")
     config.data.seed = 1
 
 
 def _vae(config: ConfigDict) -> None:
-    _reconstruct(config, frames=5, batch=4, steps=1000, rate=5e-4)
+    _reconstruct(config, frames=5, batch=4, steps=1000, rate=1e-3, held_out=80)
     config.init = str(RUNS / "vae_short" / "model")
     config.data.seed = 2
 
 
-def _reconstruct(config: ConfigDict, *, frames: int, batch: int, steps: int, rate: float) -> None:
+def _reconstruct(config: ConfigDict, *, frames: int, batch: int, steps: int, rate: float, held_out: int) -> None:
     _small(config)
     _log_often(config)
     config.clip_frames, config.batch, config.train_steps = frames, batch, steps
-    config.data.kind, config.data.held_out = "nature_flow", 80
+    config.data.kind, config.data.held_out = "nature_flow", held_out
     config.loss.moving = 2.0
     config.optimiser.update(_adam(rate))
     config.optimiser.average = 0.99

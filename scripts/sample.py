@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from steady_jax import parts, saved_state
+from steady_jax import checkpoint, parts, saved_state
+from steady_jax.config import sampling_of
 from steady_jax.pictures import fit_text, fitted, read_clip, read_picture
 from steady_jax.pipeline import SteadyPipeline
 from steady_jax.run import command_line, jobs
@@ -39,6 +40,7 @@ def main(config: ConfigDict, interrupt: Interrupt) -> None:
         check_switches(config)
         asked = scenes_asked_for(config)
         check_weights(config)
+        tell_training(config)
         devices = devices_asked_for(config)
         pipeline = SteadyPipeline.from_config(config)
         start = start_asked_for(config, pipeline)
@@ -242,7 +244,7 @@ def check_weights(config: ConfigDict) -> None:
     Raises:
         ValueError: the config's model is too large to be looked at with random weights.
     """
-    if config.checkpoint is not None:
+    if config.checkpoint:
         return
     if config.model not in MODELS_WITHOUT_CHECKPOINT:
         raise ValueError(
@@ -250,6 +252,22 @@ def check_weights(config: ConfigDict) -> None:
             "and name the folder with --config.checkpoint=FOLDER"
         )
     say("no checkpoint: the weights are random, so the picture is noise; --config.checkpoint=FOLDER names trained ones")
+
+
+def tell_training(config: ConfigDict) -> None:
+    """Says where a student is sampled in another way than it was trained: that may be meant, and may look worse.
+
+    Raises:
+        ValueError: the folder is no checkpoint.
+    """
+    trained = checkpoint.describe(config.checkpoint).sampling if config.checkpoint else None
+    if trained is None:
+        return
+    asked = sampling_of(config)
+    same_policy = trained["policy"] == asked["policy"]
+    keys = [key for key in asked if key != "dtype" and (same_policy or key != "memory")]
+    if changed := saved_state.differences(*({key: one[key] for key in keys} for one in (trained, asked))):
+        say(f"note: this is not how the student was trained, and may look worse: {'; '.join(changed)}")
 
 
 def encoded_prompts(pipeline: SteadyPipeline, todo: list[Job], interrupt: Interrupt) -> Encode:

@@ -25,7 +25,7 @@ from steady_jax.run.progress import STEPS, Progress
 TRAINING, HELD_OUT = 7_000_000, 8_000_000  # rows of clips, far from the seeds that a person would give data
 
 _OUTPUT = flags.DEFINE_string("output", None, "File of the weights (.npz).", required=True)
-_STEPS = flags.DEFINE_integer("steps", 900, "Of training.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 600, "Of training.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch", 32, "Clips per step.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 64, "Rows and columns of a clip, pixels.", lower_bound=16)
 _SEED = flags.DEFINE_integer("seed", 0, "Of clips, first weights and changes to the pictures.", lower_bound=0)

@@ -149,8 +149,8 @@ def sampling_config(memory: str, model: str) -> ConfigDict:
     config.when_odd = "error"  # or "crop": what to do with a clip that does not fill whole blocks
     config.height = 480  # pixels
     config.width = 832
-    config.model = model  # sizes of the networks; a checkpoint must have them
-    config.checkpoint = config_dict.placeholder(str)  # folder written by scripts/convert.py
+    config.model = model  # sizes of the networks, which a checkpoint must have; "": those of the checkpoint
+    config.checkpoint = config_dict.placeholder(str)  # folder, or "tiny"; none or "": random weights
     config.output = "outputs"  # folder
     config.overwrite = False
     config.resume = False  # go on with what an earlier run left unfinished

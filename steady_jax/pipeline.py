@@ -163,9 +163,10 @@ class SteadyPipeline:
         Raises:
             ValueError: unknown names, settings that do not fit, or a checkpoint of other sizes than the config's model.
         """
-        settings, model = block_settings(config), known(config.model, MODELS, "model")
+        settings = block_settings(config)
+        model = known(config.model, MODELS, "model") if config.model or not config.checkpoint else None
         size = {"height": config.height, "width": config.width, "batch": config.batch}
-        if config.checkpoint is not None:
+        if config.checkpoint:
             runtime = {"dtype": config.dtype, "attention": config.attention}
             return cls.from_checkpoint(config.checkpoint, settings, model=model, **runtime, **size)
         model = model.computing_in(config.dtype, config.attention)

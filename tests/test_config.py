@@ -92,7 +92,7 @@ def test_models_compute_as_told_and_keep_their_sizes():
 
 def test_models_whose_parts_do_not_fit_are_refused():
     tiny = MODELS["tiny"]
-    with pytest.raises(ValueError, match="text_width must be the text encoder's width, got 64 and 4096"):
+    with pytest.raises(ValueError, match="text_width must be the text encoder's width, got 96 and 4096"):
         ModelConfig(tiny.dit, tiny.vae, UMT5_SIZES["xxl"])
     with pytest.raises(ValueError, match="must share their latent channels, got 8 and 16"):
         ModelConfig(dataclasses.replace(tiny.dit, channels=8), tiny.vae, tiny.text_encoder)

@@ -1,5 +1,6 @@
 """The main job, as a person does it: PyTorch files -> convert.py -> sample.py with a prompt file -> playable mp4s."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -42,7 +43,8 @@ def compiled_once(folder):
 def checkpoint(folder):
     """A checkpoint of the tiny model, converted from a base folder and a student that replaces its transformer."""
     model = MODELS["tiny"]
-    configs = {"dit": model.dit, "vae": model.vae, "text_encoder": model.text_encoder}
+    vae = dataclasses.replace(model.vae, shortcuts=False)
+    configs = {"dit": model.dit, "vae": vae, "text_encoder": model.text_encoder}
     write_wan_folder(folder / "wan", configs=configs)
     write_student(folder / "student.pt", config=model.dit)
     destination = folder / "converted"
@@ -65,6 +67,7 @@ def arguments(folder, checkpoint):
     return (
         "--config=configs/tiny.py",
         f"--config.checkpoint={checkpoint}",
+        "--config.model=",  # its own sizes: a VAE with shortcuts has no PyTorch layout
         f"--config.output={folder / 'videos'}",
         *SHORT,
     )
