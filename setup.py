@@ -5,6 +5,7 @@ from setuptools import find_packages, setup
 CONVERT = ["torch>=2.6"]
 DATA = ["grain>=0.2.18", "array_record>=0.8", "safetensors>=0.5"]
 TRAIN = ["optax", "tensorboardX>=2.6", *DATA]
+EVAL = ["opencv-python-headless", "optax"]
 TEST_ORACLES = ["torch==2.13.0", "diffusers==0.42.1"]  # torch is pinned: a plain `torch` brings gigabytes of CUDA
 
 setup(
@@ -36,10 +37,10 @@ setup(
         "convert": CONVERT,
         "train": TRAIN,
         "data": DATA,
-        "eval": ["opencv-python-headless"],
+        "eval": EVAL,
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
-        "test": [*TEST_ORACLES, *TRAIN, "pytest", "pytest-xdist", "beartype", "hypothesis", "ruff"],
+        "test": [*TEST_ORACLES, *TRAIN, *EVAL, "pytest", "pytest-xdist", "beartype", "hypothesis", "ruff"],
     },
 )

@@ -24,6 +24,7 @@ PROMPTS = (
     "A campfire burns at night under pine trees, static shot.",
     "Clouds drift over green hills at noon, fixed camera.",
 )
+SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
 GUIDANCE = 1.5  # of the teacher's samples
 BLOCK, WINDOW = 3, 12  # latent frames that the student makes together, and that it remembers
 
@@ -128,7 +129,7 @@ def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: i
     config.train_text_encoder = True
     config.data.kind, config.data.path, config.data.held_out = "shards", str(RUNS / latents), 96
     config.clip_frames, config.batch, config.train_steps = frames, batch, steps
-    config.shift = config.ode.shift = 3.0
+    config.shift = config.ode.shift = SHIFT
     config.ode.guidance = GUIDANCE
     config.moving = 2.0
     config.sample_prompts = PROMPTS
@@ -142,6 +143,7 @@ def _ode_pairs(config: ConfigDict) -> None:
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
     config.batch, config.records, config.records_per_shard = 16, 1024, 128
+    config.shift = config.ode.shift = SHIFT
     config.ode.guidance = GUIDANCE
 
 
@@ -151,7 +153,7 @@ def _student(config: ConfigDict, *, clip: int, rollout: int) -> None:
     config.remat = "none"
     config.vae, config.text_encoder = str(RUNS / "vae" / "model"), str(RUNS / "teacher" / "model")
     config.clip_frames, config.rollout_frames = clip, rollout
-    config.block_frames, config.memory.window = BLOCK, WINDOW
+    config.block_frames, config.memory.window, config.shift = BLOCK, WINDOW, SHIFT
     config.sample_prompts = PROMPTS
 
 
@@ -191,6 +193,7 @@ def _compare(config: ConfigDict) -> None:
     config.students = tuple(f"{name}={RUNS / name / 'model'}" for name in ("dmd", "dmd_short", "ode_init"))
     config.data.kind, config.batch = "nature_prompts", 16
     config.block_frames, config.memory.window = BLOCK, WINDOW
+    config.shift = config.ode.shift = SHIFT
     config.ode.guidance = GUIDANCE
 
 

@@ -33,7 +33,7 @@ ALLOWED = {
     "saved_state": ("orbax_item",),
     "run": ("run", "scenes", "saved_state", "prompt_file"),
     "data": ("data", "pictures", "scenes", "prompt_file", "text"),
-    "evaluation": ("shapes",),
+    "evaluation": ("shapes", "evaluation", "parameters", "pixels"),
     "train": (
         *(
             "train",

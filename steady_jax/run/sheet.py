@@ -1,6 +1,6 @@
 """A contact sheet: evenly spaced frames of a video on one picture, each with its time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -47,6 +47,32 @@ def contact_sheet(
     sheet = Path(sheet)
     with replacing(sheet) as partial:
         _grid(pictures, rows, columns).save(partial, format="PNG")
+    return sheet
+
+
+def sheet_of_videos(
+    videos: Sequence[np.ndarray], sheet: str | Path, *, at: Sequence[float], fps: int = 16, longest_side: int = 160
+) -> Path:
+    """Lays several videos below each other, each with its frames at the same times.
+
+    Args:
+        videos: frames [f h w 3] uint8 of one size, long enough for all times.
+        sheet: the picture to write, NAME.png.
+        at: seconds; the end of a video is its last frame.
+    Raises:
+        ValueError: no video, no time, or a video that ends before one of them.
+    """
+    if not videos or not at:
+        raise ValueError(f"a sheet has at least 1 video and 1 time, got {len(videos)} and {len(at)}")
+    for frames in videos:
+        check_frames(frames)
+        if not 0 <= min(at) <= max(at) <= len(frames) / fps:
+            raise ValueError(f"times lie within the video, 0..{len(frames) / fps} s, got {tuple(at)}")
+    chosen = [(frames[min(round(time * fps), len(frames) - 1)], time) for frames in videos for time in at]
+    pictures = [_labelled(small(pixels, longest_side), seconds) for pixels, seconds in chosen]
+    sheet = Path(sheet)
+    with replacing(sheet) as partial:
+        _grid(pictures, len(videos), len(at)).save(partial, format="PNG")
     return sheet
 
 

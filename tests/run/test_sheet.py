@@ -3,7 +3,7 @@ import pytest
 from helpers_video import moving
 from PIL import Image
 
-from steady_jax.run.sheet import GAP, contact_sheet
+from steady_jax.run.sheet import GAP, contact_sheet, sheet_of_videos
 from steady_jax.run.writer import VideoWriter
 
 
@@ -72,3 +72,15 @@ def test_a_sheet_says_what_it_needs(tmp_path):
     with pytest.raises(FileNotFoundError, match="nothing"):
         contact_sheet(tmp_path / "nothing.mp4", tmp_path / "s.png")
     assert not (tmp_path / "s.png").exists()
+
+
+def test_videos_stand_below_each_other_at_the_same_times(tmp_path):
+    one, other = moving(32), moving(32)[::-1].copy()
+    sheet = sheet_of_videos([one, other], tmp_path / "s.png", at=(0, 0.5, 2))
+    expected = [video[index] for video in (one, other) for index in (0, 8, 31)]
+    for cell, frame in zip(cells(sheet, 2, 3), expected, strict=True):
+        np.testing.assert_array_equal(cell, frame[24:])
+    with pytest.raises(ValueError, match=r"times lie within the video, 0\.\.2\.0 s, got \(0, 3\)"):
+        sheet_of_videos([one], tmp_path / "s.png", at=(0, 3))
+    with pytest.raises(ValueError, match="at least 1 video and 1 time, got 0 and 1"):
+        sheet_of_videos([], tmp_path / "s.png", at=(0,))
