@@ -3,8 +3,8 @@
     python scripts/sample.py --config=configs/tiny.py --config.prompt="Waves roll onto a black beach, fixed camera."
 
 writes an mp4, a WebP preview and a JSON with the settings into outputs/. Without a checkpoint the weights are random
-and the picture is noise; --config.checkpoint=FOLDER names one made by scripts/convert.py. Another memory policy is the
-config's argument: --config=configs/tiny.py:infinity_rope.
+and the picture is noise; --config.checkpoint=FOLDER names one that train_tiny.py or scripts/convert.py made. Another
+memory policy is the config's argument: --config=configs/tiny.py:infinity_rope; the student is trained with `steady`.
 """
 
 from ml_collections import ConfigDict
@@ -13,7 +13,7 @@ from steady_jax.config import sampling_config
 
 
 def get_config(memory: str = "steady") -> ConfigDict:
-    """Settings of a sampling run.
+    """Settings of a sampling run, those that the student was trained with.
 
     Args:
         memory: a policy ("self_forcing", "v_sink", "infinity_rope", "ema_sink", "steady"), or a row of the ablation
@@ -21,6 +21,10 @@ def get_config(memory: str = "steady") -> ConfigDict:
     """
     config = sampling_config(memory, model="tiny")
     config.height = config.width = 64
-    config.block_frames = 3
+    config.block_frames, config.memory.window, config.shift = 3, 12, 3.0
+    if config.policy == "steady":
+        config.memory.flush_period = 10
+    if config.policy == "self_forcing":
+        config.memory.rolling = True  # or videos end after 12 latent frames
     config.dtype = "float32"  # faster than bfloat16 on a CPU
     return config

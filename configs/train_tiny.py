@@ -27,6 +27,7 @@ PROMPTS = (
 SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
 GUIDANCE = 1.5  # of the teacher's samples
 BLOCK, WINDOW = 3, 12  # latent frames that the student makes together, and that it remembers
+FLUSH = 10  # blocks; a rollout of the last stage has a flush among the frames that are judged
 
 
 def get_config(stage: str = "vae") -> ConfigDict:
@@ -153,7 +154,7 @@ def _student(config: ConfigDict, *, clip: int, rollout: int) -> None:
     config.remat = "none"
     config.vae, config.text_encoder = str(RUNS / "vae" / "model"), str(RUNS / "teacher" / "model")
     config.clip_frames, config.rollout_frames = clip, rollout
-    config.block_frames, config.memory.window, config.shift = BLOCK, WINDOW, SHIFT
+    config.block_frames, config.memory.window, config.memory.flush_period, config.shift = BLOCK, WINDOW, FLUSH, SHIFT
     config.sample_prompts = PROMPTS
 
 
@@ -171,8 +172,8 @@ def _dmd_short(config: ConfigDict) -> None:
 
 
 def _dmd(config: ConfigDict) -> None:
-    _student(config, clip=21, rollout=42)  # the window is full after 12 frames: averages and flush are trained too
-    _distil(config, "dmd_short", steps=800)
+    _student(config, clip=21, rollout=42)  # three windows and a half: eviction, averages and a flush are trained too
+    _distil(config, "dmd_short", steps=600)
     config.data.seed = 1
 
 
@@ -192,7 +193,7 @@ def _compare(config: ConfigDict) -> None:
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
     config.students = tuple(f"{name}={RUNS / name / 'model'}" for name in ("dmd", "dmd_short", "ode_init"))
     config.data.kind, config.batch = "nature_prompts", 16
-    config.block_frames, config.memory.window = BLOCK, WINDOW
+    config.block_frames, config.memory.window, config.memory.flush_period = BLOCK, WINDOW, FLUSH
     config.shift = config.ode.shift = SHIFT
     config.ode.guidance = GUIDANCE
 
