@@ -9,6 +9,63 @@ teacher is left out. Hours on two CPU cores; the same command goes on where it w
 
 from ml_collections import ConfigDict, config_dict
 
+OWN_WORDS = {  # prompts as nobody's grammar wrote them, with words that the model never read
+    "sea": (
+        "The Atlantic ocean at golden hour, gentle waves, 4K drone-free tripod footage",
+        "Turquoise water washing over a tropical shore",
+        "A rough North Sea on a gloomy morning, seen from the coast",
+        "seaside",
+    ),
+    "river": (
+        "A calm river meandering past a tiny Alpine village",
+        "Cold mountain stream with crystal clear water, spring time",
+        "The Thames on an autumn afternoon",
+        "brook in the grass",
+    ),
+    "waterfall": (
+        "Niagara-like waterfall with a thundering curtain of water",
+        "A hidden jungle waterfall over mossy stones",
+        "Icelandic waterfall, basalt columns, slow shutter look",
+        "waterfall",
+    ),
+    "fire": (
+        "A cosy fireplace-like campfire on a winter night",
+        "Bonfire with sparks at a summer party on the beach",
+        "Burning logs, warm glow, relaxing ambience",
+        "fire!!!",
+    ),
+    "clouds": (
+        "Time-lapse of cumulus clouds above wheat fields",
+        "White clouds wandering through an endless blue sky over the savanna",
+        "Heavy clouds gathering before a storm over farmland",
+        "clouds",
+    ),
+    "fog": (
+        "Mysterious fog among ancient pines, horror movie mood",
+        "Morning mist hanging over the valley while the village sleeps",
+        "San Francisco style fog rolling over hills",
+        "fog",
+    ),
+    "smoke": (
+        "An erupting volcano with a dark column of smoke",
+        "Smoke from a farmhouse chimney on a frosty morning",
+        "A smouldering heap of wood after the fire went out, lots of smoke",
+        "smoke",
+    ),
+    "rain": (
+        "Monsoon rain seen from inside through the window",
+        "A cosy rainy evening on the porch",
+        "Pouring rain in front of a medieval archway",
+        "rain",
+    ),
+    "snow": (
+        "Christmas snowfall outside the window of a cabin",
+        "Gentle snowflakes in front of a cave in the mountains",
+        "First snow of the year, view from the veranda",
+        "snow",
+    ),
+}
+
 
 def get_config() -> ConfigDict:
     """Settings of an evaluation."""
@@ -22,6 +79,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of prompts and noise
     config.batch = 20  # videos that are made together
     config.seconds = 60.0
+    config.own_words = ConfigDict(OWN_WORDS)
     config.long_seconds = 240.0
     config.long_prompts = 4  # of each kind, for the long videos
     config.window = "ablation/none"  # the memory that `steady` is compared with: a window without sinks

@@ -70,7 +70,7 @@ def _vae_short(config: ConfigDict) -> None:
 
 
 def _vae(config: ConfigDict) -> None:
-    _reconstruct(config, frames=5, batch=4, steps=1000, rate=1e-3, held_out=80)
+    _reconstruct(config, frames=5, batch=4, steps=1500, rate=1e-3, held_out=80)
     config.init = str(RUNS / "vae_short" / "model")
     config.data.seed = 2
 

@@ -60,6 +60,7 @@ class Source:
     make: Callable[[Asked], Videos]
     prompts: int  # of each kind
     seconds: float
+    own_words: bool = False  # prompts of the config instead of those of the grammar
 
 
 def main(config: ConfigDict, interrupt: Interrupt) -> None:
@@ -115,6 +116,7 @@ def sources_of(config: ConfigDict) -> dict[str, Source]:
         sources["teacher"] = Source(teacher, config.prompts, SHORT)
     return {
         **sources,
+        "own_words": Source(steady, 0, SHORT, own_words=True),
         "steady": Source(steady, config.prompts, config.seconds),
         "window": Source(window, config.prompts, config.seconds),
         "steady_long": Source(steady, config.long_prompts, config.long_seconds),
@@ -131,6 +133,9 @@ def with_memory(settings: BlockSettings, memory: str) -> BlockSettings:
 
 def asked_of(config: ConfigDict, kind: str, source: Source) -> Asked:
     """Prompts of a kind that no training saw."""
+    if source.own_words:
+        prompts = tuple(config.own_words[kind])
+        return Asked(kind, tuple(range(len(prompts))), prompts, source.seconds)
     numbers = tuple(range(source.prompts))
     prompts = tuple(nature_flow.prompt(held_out(config.seed), number, kind=kind) for number in numbers)
     return Asked(kind, numbers, prompts, source.seconds)

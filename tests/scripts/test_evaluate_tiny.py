@@ -20,7 +20,7 @@ from steady_jax.pipeline import NETWORKS
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("procedural", "reconstruction", "teacher", "steady", "window", "steady_long", "window_long")
+SOURCES = ("procedural", "reconstruction", "teacher", "own_words", "steady", "window", "steady_long", "window_long")
 FEW = (
     *("--kinds=('sea', 'fire')", "--prompts=3", "--long_prompts=1", "--batch=2", "--seconds=5"),
     *("--long_seconds=6", "--teacher_steps=2"),
@@ -35,7 +35,7 @@ def test_every_source_is_measured_once(tmp_path):
     for source in SOURCES:
         for kind in ("sea", "fire"):
             rows = json.loads((found / f"{source}-{kind}.json").read_text())
-            assert len(rows) == (1 if source.endswith("long") else 3)
+            assert len(rows) == {"own_words": 4, "steady_long": 1, "window_long": 1}.get(source, 3)
             assert all({"prompt", "first_named", "last_named", "first", "whole"} <= set(row) for row in rows)
             assert (found / f"{source}-{kind}.png").stat().st_size > 1000
     rows = json.loads((found / "procedural-sea.json").read_text())

@@ -228,7 +228,7 @@ def change(config, key, value):
             r"data\.held_out must be whole batches of 4 items \(batch / accumulate\), got 30",
         ),
         ("vae", {"data.held_out": 0}, "spread over held-out clips; set data.held_out above 0"),
-        ("vae", {"optimiser.warmup": 1000}, "warmup must be shorter than the training, got 1000 of 1000 updates"),
+        ("vae", {"optimiser.warmup": 1500}, "warmup must be shorter than the training, got 1500 of 1500 updates"),
         (
             "vae",
             {"data.kind": "shards", "data.path": "clip-shards", "clip_frames": 2},
