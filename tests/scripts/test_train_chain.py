@@ -38,7 +38,7 @@ STAGES = {
     "ode_pairs": (*RECORDS, "--ode.steps=4"),
     "ode_init": (*STUDENT, *SHORT),
     "dmd_short": STUDENT,
-    "dmd": ("--data.held_out=0", "--rollout_frames=6", *FEW, *SMALL),
+    "dmd": ("--data.held_out=0", *FEW, *SIZE, "--clip_frames=6", "--rollout_frames=9"),
     "compare": ("--prompts=2", "--each=2", "--batch=2", "--ode.steps=2", *SMALL),
 }
 

@@ -201,6 +201,11 @@ def change(config, key, value):
         ("dmd", {"vae": None}, "sample_every needs sample_prompts, and a VAE"),
         ("dmd", {"clip_frames": 10}, r"clip_frames must be a multiple of block_frames \(3\), got 10"),
         ("dmd", {"rollout_frames": 10}, r"rollout_frames must be a multiple of block_frames \(3\), got 10"),
+        (
+            "dmd",
+            {"clip_frames": 3},
+            r"first block is judged and not taught, .* 2 blocks at least, got 1; raise clip_frames",
+        ),
         ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
             "dmd",

@@ -70,7 +70,7 @@ class DMD(BaseStage):
         """Args: sample_prompts: of the videos that show how far it is; reward: weighs items (Re-DMD), None: plain DMD.
 
         Raises:
-            ValueError: rewards, or rollouts longer than the clip, without a VAE.
+            ValueError: rewards, or rollouts longer than the clip, without a VAE; or such rollouts that teach no block.
         """
         super().__init__(setup)
         self.settings, self.rollout = settings, rollout
@@ -78,6 +78,11 @@ class DMD(BaseStage):
         self.negative_prompt, self.sample_prompts = negative_prompt, tuple(sample_prompts)
         if (reward is not None or self.is_longer) and "vae" not in self.frozen:
             raise ValueError("rewards, and rollouts longer than the clip, need a VAE; name its folder with config.vae")
+        if self.is_longer and rollout.counted < 2:
+            raise ValueError(
+                "of a rollout longer than its clip the clip's first block is judged and not taught, so the clip has 2 "
+                f"blocks at least, got {rollout.counted}; raise clip_frames"
+            )
         self.programs = {
             "roll": Program(functools.partial(_roll, self.key, rollout)),
             "sample": student.sampler(rollout, self.mesh),
