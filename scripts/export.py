@@ -4,7 +4,7 @@
 
 A run of one process writes WORKDIR/model itself when it ends. This is for runs of several processes, each of which
 holds parts of the weights, and for a look at a run that is going on. It runs on one process without an accelerator,
-reads the averaged weights alone, and overwrites nothing. --dtype=float16 halves a model that has all its parts.
+reads the averaged weights alone, and overwrites nothing. --dtype=float16 halves it.
 """
 
 import jax

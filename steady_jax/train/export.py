@@ -1,7 +1,7 @@
 """From trained networks to a checkpoint folder that sampling, conversion and the next stage read."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from steady_jax import checkpoint, parameters
-from steady_jax.checkpoint import Part
+from steady_jax.checkpoint import Checkpoint, Part
 from steady_jax.models.umt5 import UMT5Config
 from steady_jax.models.wan_dit import DiTConfig
 from steady_jax.models.wan_vae import VAEConfig
@@ -49,23 +49,26 @@ def export(
         checkpoint.save_description(draft, parts, sampling)
 
 
-def rewrite(source: str | Path, destination: str | Path, dtype: str) -> None:
-    """Writes a checkpoint folder again with all weights of one type: 16 bit for a model that is to travel.
+def rewrite(source: str | Path, destination: str | Path, dtype: str, parts: Iterable[str]) -> None:
+    """Writes parts of a checkpoint folder again with all weights of one type: 16 bit for a model that is to travel.
 
     Raises:
         ValueError: the source is incomplete, or the destination exists.
     """
     checkpoint.check_new(destination)
-    found = checkpoint.describe(source)
+    found = checkpoint.describe(source, parts)
     with checkpoint.new_folder(destination) as draft:
-        parts = []
-        for name in checkpoint.NETWORKS:
-            part, stored = found.parts[name], checkpoint.StoredArrays(found.folder, name)
-            arrays = ((path, stored[path].astype(jnp.dtype(dtype))) for path in stored)
-            config = part.config(KINDS[name])
-            parts.append(checkpoint.save_component(draft, name, config, arrays, source=part.source))
-        parts.append(checkpoint.save_tokenizer(draft, found.tokenizer, source=found.parts["tokenizer"].source))
-        checkpoint.save_description(draft, parts, found.sampling)
+        written = [_rewritten(draft, found, name, jnp.dtype(dtype)) for name in found.parts]
+        checkpoint.save_description(draft, written, found.sampling)
+
+
+def _rewritten(draft: Path, found: Checkpoint, name: str, dtype: jnp.dtype) -> Part:
+    part = found.parts[name]
+    if name == checkpoint.TOKENIZER:
+        return checkpoint.save_tokenizer(draft, found.tokenizer, source=part.source)
+    stored = checkpoint.StoredArrays(found.folder, name)
+    arrays = ((path, stored[path].astype(dtype)) for path in stored)
+    return checkpoint.save_component(draft, name, part.config(KINDS[name]), arrays, source=part.source)
 
 
 def _arrays(module: nnx.Module) -> Any:

@@ -26,7 +26,7 @@ def take_out(workdir: str | Path, destination: str | Path, step: int | None = No
         workdir: of a run, which may be going on.
         destination: folder to make.
         step: of the checkpoint; None: the newest.
-        dtype: of the weights, for a model with all its parts; None: as the run has them.
+        dtype: of the weights; None: as the run has them.
     Returns: its step.
     Raises:
         ValueError: the destination exists, the folder is no run's or has no such checkpoint, or the config no longer
@@ -45,7 +45,7 @@ def take_out(workdir: str | Path, destination: str | Path, step: int | None = No
             return step
         with tempfile.TemporaryDirectory(dir=Path(destination).absolute().parent) as draft:
             stage.export(state, Path(draft) / "model")
-            rewrite(Path(draft) / "model", destination, dtype)
+            rewrite(Path(draft) / "model", destination, dtype, {**stage.exported, **stage.setup.copied})
     return step
 
 
