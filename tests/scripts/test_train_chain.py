@@ -99,7 +99,7 @@ def test_rewards_weigh_the_same_student(chain):
         "    spec.loader.exec_module(module)\n"
         "    made, plain = module.train_config('redmd', model='tiny'), module.get_config('dmd')\n"
         "    plain.stage = 'redmd'\n"
-        "    made.update(plain)\n"
+        "    made.update(plain.copy_and_resolve_references())\n"
         "    made.workdir = 'runs/tiny/redmd'\n"
         "    return made\n"
     )
