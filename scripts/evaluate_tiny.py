@@ -27,7 +27,6 @@ from steady_jax.evaluation import classifier, report, sharpness, tiny_report
 from steady_jax.models.umt5 import UMT5Config, UMT5Encoder
 from steady_jax.models.wan_dit import DiTConfig, WanDiT
 from steady_jax.pipeline import SteadyPipeline
-from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.run import command_line
 from steady_jax.run.command_line import usage_errors
 from steady_jax.run.files import replacing
@@ -36,6 +35,7 @@ from steady_jax.run.sheet import sheet_of_videos
 from steady_jax.scenes import FRAMES_PER_SECOND
 from steady_jax.shapes import Array, Float, UInt8
 from steady_jax.text import Tokenizer
+from steady_jax.train.encoders import clip_to_latents, latents_to_clip
 from steady_jax.train.stages.teacher import guided_velocity
 
 Videos = UInt8[np.ndarray, "b f h w 3"]
@@ -167,7 +167,7 @@ def reconstructed(seed: int, pipeline: SteadyPipeline, asked: Asked) -> Videos:
 
 @jax.jit
 def _through(vae: object, clips: Array) -> Array:
-    return to_uint8(vae.decode(vae.encode(from_uint8(clips))))
+    return latents_to_clip(vae, clip_to_latents(vae, clips))
 
 
 def rolled_out(pipeline: SteadyPipeline, asked: Asked) -> Videos:
@@ -189,7 +189,7 @@ class Teacher:
         self.dit = checkpoint.load_component(folder, "dit", WanDiT, dit)
         self.text_encoder = checkpoint.load_component(folder, "text_encoder", UMT5Encoder, text)
         self.tokenizer, self.pipeline = Tokenizer.from_folder(found.tokenizer, dit.text_length), pipeline
-        self.sample = jax.jit(functools.partial(_sampled, settings))
+        self.sample, self.decode = jax.jit(functools.partial(_sampled, settings)), jax.jit(latents_to_clip)
 
     def __call__(self, asked: Asked) -> Videos:
         engine, vae = self.pipeline.engine, self.pipeline.network("vae")
@@ -202,7 +202,7 @@ class Teacher:
             for texts in (asked.prompts, [""])
         )
         latents = self.sample(self.dit, noise, own, none)
-        return np.stack([np.asarray(_decoded(vae, one[None]))[0] for one in latents])
+        return np.stack([np.asarray(self.decode(vae, one[None]))[0] for one in latents])
 
 
 def _sampled(
@@ -210,11 +210,6 @@ def _sampled(
 ) -> Array:
     unconditional = dit.encode_prompt(jnp.broadcast_to(none, own.shape))
     return ode.sample(guided_velocity(dit, dit.encode_prompt(own), unconditional, settings.guidance), noise, settings)
-
-
-@jax.jit
-def _decoded(vae: object, latents: Array) -> Array:
-    return to_uint8(vae.decode(latents))
 
 
 def measured(judge: classifier.Classifier, video: UInt8[np.ndarray, "f h w 3"]) -> Mapping[str, object]:

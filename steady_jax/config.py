@@ -96,23 +96,10 @@ MODELS = {
 }
 
 
-# what of a config a student is trained with, and belongs to sampling it
-SAMPLING = (
-    "height",
-    "width",
-    "dtype",
-    "policy",
-    "memory",
-    "block_frames",
-    "steps",
-    "shift",
-    "context_timestep",
-)
-
-
 def sampling_of(config: ConfigDict) -> dict[str, Any]:
-    """The keys SAMPLING of a config, to be stored beside the weights of its student."""
-    return {key: config[key].to_dict() if key == "memory" else config[key] for key in SAMPLING}
+    """What of a config a student is trained with, and belongs to sampling it: to be stored beside its weights."""
+    keys = ("height", "width", "dtype", *student_keys(config.policy))
+    return {key: config[key].to_dict() if key == "memory" else config[key] for key in keys}
 
 
 def known(name: str, table: dict[str, Any], kind: str) -> Any:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint.experimental.v1 as ocp
 
+COMMITTED = "commit_success.txt"
 CHUNK_BYTES = 64 * 2**20  # one piece on disk: what is read at least when a parameter is restored in shards
 GROUP_BYTES = 64 * 2**20  # neighbouring parameters up to this size are written and read together
 
@@ -24,6 +25,8 @@ def write(item: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
         for group in _groups(arrays):
             ocp.partial.save(item, _nested(group))
         ocp.partial.finalize(item)
+    # orbax notes where it wrote, which is a draft on this machine; the file is read for its being there alone
+    (item / COMMITTED).write_text("committed\n")
 
 
 def shapes(item: Path) -> dict[str, jax.ShapeDtypeStruct]:

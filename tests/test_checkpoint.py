@@ -332,3 +332,8 @@ def test_a_checkpoint_does_not_lie_in_a_file(tmp_path):
 def test_the_description_names_no_place_of_this_machine(whole, tmp_path):
     assert str(tmp_path) not in (whole / "checkpoint.json").read_text()
     assert json.loads((whole / "checkpoint.json").read_text())["format"] == checkpoint.FORMAT
+
+
+def test_a_folder_does_not_name_the_place_where_it_was_written(whole):
+    for file in whole.rglob("*"):
+        assert not file.is_file() or str(whole.parent).encode() not in file.read_bytes(), file

@@ -23,13 +23,14 @@ from steady_jax.nn.attention import check_runs_here
 from steady_jax.text import Tokenizer
 from steady_jax.train.config import TRAINING
 from steady_jax.train.encoders import Encoders, Frozen
+from steady_jax.train.export import CONFIGS
 from steady_jax.train.feeding import part_of_batch, put
 from steady_jax.train.networks import Learner, Network
 from steady_jax.train.optimiser import OptimiserSettings
 from steady_jax.train.self_rollout import RolloutSettings
 from steady_jax.train.stage import Batch
 from steady_jax.train.stages.base import Setup
-from steady_jax.train.stages.teacher import DIT, TEXT_ENCODER
+from steady_jax.train.stages.teacher import DIT
 from steady_jax.train.writing import latents_shape
 
 KINDS: Mapping[str, type[nnx.Module]] = {"dit": WanDiT, "vae": WanVAE, "text_encoder": UMT5Encoder}
@@ -224,8 +225,7 @@ class Build:
         return [name for name in names if name not in hidden.get(self.config.stage, [])]
 
     def _stored(self, folder: str, part: str) -> Any:
-        kinds = {DIT: MODELS["tiny"].dit, "vae": MODELS["tiny"].vae, TEXT_ENCODER: MODELS["tiny"].text_encoder}
-        return checkpoint.describe(folder, parts=[part]).parts[part].config(type(kinds[part]))
+        return checkpoint.describe(folder, parts=[part]).parts[part].config(CONFIGS[part])
 
     def _computing(self, sizes: Any, *, trained: bool) -> Any:
         """A configuration with how the run computes."""

@@ -16,7 +16,7 @@ from steady_jax.models.umt5 import UMT5Config
 from steady_jax.models.wan_dit import DiTConfig
 from steady_jax.models.wan_vae import VAEConfig
 
-KINDS = {"dit": DiTConfig, "vae": VAEConfig, "text_encoder": UMT5Config}
+CONFIGS = {"dit": DiTConfig, "vae": VAEConfig, "text_encoder": UMT5Config}
 
 
 def export(
@@ -68,7 +68,7 @@ def _rewritten(draft: Path, found: Checkpoint, name: str, dtype: jnp.dtype) -> P
         return checkpoint.save_tokenizer(draft, found.tokenizer, source=part.source)
     stored = checkpoint.StoredArrays(found.folder, name)
     arrays = ((path, stored[path].astype(dtype)) for path in stored)
-    return checkpoint.save_component(draft, name, part.config(KINDS[name]), arrays, source=part.source)
+    return checkpoint.save_component(draft, name, part.config(CONFIGS[name]), arrays, source=part.source)
 
 
 def _arrays(module: nnx.Module) -> Any:
