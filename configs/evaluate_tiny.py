@@ -4,12 +4,13 @@
     python scripts/evaluate_tiny.py --config=configs/evaluate_tiny.py
 
 fills runs/tiny/evaluation: a JSON of every source and kind, contact sheets, and report.md. Without --teacher the
-teacher is left out. Hours on two CPU cores; the same command goes on where it was stopped.
+teacher is left out. Hours on two CPU cores; the same command goes on where it was stopped, and of other weights or
+settings nothing is mixed into the folder.
 """
 
 from ml_collections import ConfigDict, config_dict
 
-OWN_WORDS = {  # prompts as nobody's grammar wrote them, with words that the model never read
+OWN_WORDS = {  # prompts as nobody's grammar wrote them; three in four have words that the model never read
     "sea": (
         "The Atlantic ocean at golden hour, gentle waves, 4K drone-free tripod footage",
         "Turquoise water washing over a tropical shore",
@@ -70,19 +71,19 @@ OWN_WORDS = {  # prompts as nobody's grammar wrote them, with words that the mod
 def get_config() -> ConfigDict:
     """Settings of an evaluation."""
     config = ConfigDict()
-    config.folder = "runs/tiny/evaluation"
+    config.workdir = "runs/tiny/evaluation"
     config.checkpoint = "tiny"  # the student with its VAE
     config.teacher = config_dict.placeholder(str)  # folder of the teacher, runs/tiny/teacher/model
     config.classifier = "runs/tiny/classifier.npz"
     config.kinds = ()  # none: all
-    config.prompts = 20  # of each kind, held out from training
+    config.prompts = 20  # of each kind, those of held-out clips
     config.seed = 0  # of prompts and noise
-    config.batch = 20  # videos that are made together
+    config.batch = 20  # videos that are made together, at most
     config.seconds = 60.0
     config.own_words = ConfigDict(OWN_WORDS)
     config.long_seconds = 240.0
     config.long_prompts = 4  # of each kind, for the long videos
-    config.window = "ablation/none"  # the memory that `steady` is compared with: a window without sinks
+    config.window = "none"  # row of the ablation that `steady` is compared with: a window without sinks
     config.teacher_steps = 40
-    config.teacher_guidance = 1.5
+    config.teacher_guidance = 1.5  # 0: none; the scale that others call 2.5
     return config

@@ -25,7 +25,7 @@ PROMPTS = (
     "Clouds drift over green hills at noon, fixed camera.",
 )
 SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
-GUIDANCE = 1.5  # of the teacher's samples
+GUIDANCE = 1.5  # of the teacher's samples; the scale that others call 2.5
 BLOCK, WINDOW = 3, 12  # latent frames that the student makes together, and that it remembers
 FLUSH = 10  # blocks; a rollout of the last stage has a flush among the frames that are judged
 
@@ -190,6 +190,7 @@ def _distil(config: ConfigDict, init: str, *, steps: int) -> None:
 
 def _compare(config: ConfigDict) -> None:
     _small(config)
+    config.clip_frames = 21  # longer than the window
     config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
     config.students = tuple(f"{name}={RUNS / name / 'model'}" for name in ("dmd", "dmd_short", "ode_init"))
     config.data.kind, config.batch = "nature_prompts", 16

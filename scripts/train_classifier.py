@@ -29,7 +29,13 @@ _OUTPUT = flags.DEFINE_string("output", None, "File of the weights (.npz).", req
 _STEPS = flags.DEFINE_integer("steps", 600, "Of training.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch", 32, "Clips per step.", lower_bound=1)
 _SIZE = flags.DEFINE_integer("size", 64, "Rows and columns of a clip, pixels.", lower_bound=16)
-_SEED = flags.DEFINE_integer("seed", 0, "Of clips, first weights and changes to the pictures.", lower_bound=0)
+_SEED = flags.DEFINE_integer(
+    "seed",
+    0,
+    "Of clips, first weights and changes to pictures.",
+    lower_bound=0,
+    upper_bound=HELD_OUT - TRAINING - 1,
+)
 _TESTED = flags.DEFINE_integer("tested", 50, "Held-out clips per kind.", lower_bound=1)
 
 

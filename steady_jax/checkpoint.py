@@ -70,10 +70,10 @@ class Checkpoint:
 def folder_of(name: str | Path) -> Path:
     """The folder of a checkpoint: of a model that comes with the package if it is its name, else `name` is the folder.
 
-    A folder that happens to have the name of such a model is "./NAME".
+    A name is text. A folder that happens to be called like such a model is "./NAME", or any Path.
     """
-    shipped = SHIPPED / name
-    return shipped if str(name) == shipped.name and (shipped / DESCRIPTION).is_file() else Path(name)
+    named = isinstance(name, str) and name == Path(name).name and (SHIPPED / name / DESCRIPTION).is_file()
+    return SHIPPED / name if named else Path(name)
 
 
 def describe(folder: str | Path, parts: Iterable[str] = PARTS) -> Checkpoint:

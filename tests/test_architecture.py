@@ -51,6 +51,10 @@ ALLOWED = {
         *("memory", "diffusion", "block", "rollout", "text", "checkpoint", "orbax_item", "saved_state", "config"),
         "scenes",
     ),
+    "trial": (
+        *("trial", "evaluation", "train", "data", "run", "pipeline", "checkpoint", "config", "block", "memory"),
+        *("models", "diffusion", "scenes", "shapes", "text"),
+    ),
     "engine": ("shapes", "pixels", "program", "models", "memory", "block", "rollout", "config"),
     "session": ("shapes", "parameters", "models", "memory", "engine", "saved_state", "start"),
     "pipeline": (

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from steady_jax.data import clips
 from steady_jax.data.batches import Item
 from steady_jax.data.records import INDEX_FILE, Contents, Shards, text_of
+from steady_jax.data.rows import row
 from steady_jax.pictures import fitted
 from steady_jax.prompt_file import prompts_in
 from steady_jax.text import PromptTokenizer
@@ -205,26 +206,21 @@ def _nature_item(source: Source, held_out: bool, index: int) -> Item:
     from steady_jax.data import nature_flow
 
     size = {"frames": source.frames, "height": source.height, "width": source.width}
-    made = nature_flow.clip(_made_seed(source, held_out), index, **size)
+    made = nature_flow.clip(row(source.seed, held_out), index, **size)
     return {"pixels": made.pixels, "moving": made.mask, "prompt": made.prompt}
 
 
 def _nature_prompt(source: Source, held_out: bool, index: int) -> Item:
     from steady_jax.data import nature_flow  # as above
 
-    return {"prompt": nature_flow.prompt(_made_seed(source, held_out), index)}
+    return {"prompt": nature_flow.prompt(row(source.seed, held_out), index)}
 
 
 def _description(source: Source, held_out: bool, index: int) -> Item:
     # imported here: only large models train on it
     from steady_jax.data import descriptions
 
-    return {"prompt": descriptions.description(_made_seed(source, held_out), index)}
-
-
-def _made_seed(source: Source, held_out: bool) -> int:
-    """What is made is a function of (seed, index): even seeds train, odd seeds are held out."""
-    return 2 * source.seed + held_out
+    return {"prompt": descriptions.description(row(source.seed, held_out), index)}
 
 
 def _first_frame(there: int, taken: int, rng: np.random.Generator) -> int:

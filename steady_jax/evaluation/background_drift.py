@@ -6,7 +6,7 @@ Source: arXiv 2608.28694 for the definition (fBD) and constants; Rublee et al. 2
 import cv2
 import numpy as np
 
-from steady_jax.evaluation.flow import ROWS, grey
+from steady_jax.evaluation.flow import columns_rows, grey
 from steady_jax.evaluation.stability import late_frames
 from steady_jax.shapes import Bool, UInt8
 
@@ -23,7 +23,7 @@ def background_drift(
     None if no late frame has 12 matches with the first: a background without corners, or one that is gone.
     """
     orb = cv2.ORB_create(FEATURES)
-    size = (max(round(static.shape[1] * ROWS / static.shape[0]), 1), ROWS)
+    size = columns_rows(*static.shape)
     mask = cv2.resize(static.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
 
     def features(frame: np.ndarray) -> tuple:

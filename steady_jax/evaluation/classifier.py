@@ -4,6 +4,7 @@ It judges made videos, so it is trained on other pictures than the networks that
 robust to what these do to pictures (classifier_training.py).
 """
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,10 +119,15 @@ def load(path: str | Path) -> Classifier:
     """The network that `save` wrote.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file holds something else, or is damaged.
     """
-    with np.load(path) as file:
-        arrays = dict(file)
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is no file of a classifier, or damaged; make one with scripts/train_classifier.py"
+        ) from error
     if NAMES not in arrays or "half/bias" not in arrays:
         raise ValueError(f"{path} holds no classifier; make one with scripts/train_classifier.py")
     kinds, width = arrays.pop(NAMES).tolist(), len(arrays["half/bias"])

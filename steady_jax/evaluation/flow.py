@@ -48,7 +48,7 @@ def shrunk(frames: UInt8[np.ndarray, "f h w 3"]) -> UInt8[np.ndarray, "f _ _ 3"]
     height, width = frames.shape[1:3]
     if height <= ROWS:
         return frames
-    return np.stack([cv2.resize(frame, _size(height, width), interpolation=cv2.INTER_AREA) for frame in frames])
+    return np.stack([cv2.resize(frame, columns_rows(height, width), interpolation=cv2.INTER_AREA) for frame in frames])
 
 
 def grey(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
@@ -59,7 +59,7 @@ def grey(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
 def _enlarged(frame: np.ndarray) -> np.ndarray:
     """Grey, of 288 rows."""
     interpolation = cv2.INTER_CUBIC if len(frame) < ROWS else cv2.INTER_AREA
-    return cv2.resize(grey(frame), _size(*frame.shape[:2]), interpolation=interpolation)
+    return cv2.resize(grey(frame), columns_rows(*frame.shape[:2]), interpolation=interpolation)
 
 
 def _reduced(flow: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -69,6 +69,6 @@ def _reduced(flow: np.ndarray, height: int, width: int) -> np.ndarray:
     return cv2.resize(flow, (width, height), interpolation=interpolation) * scale
 
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    """Columns and rows, as OpenCV wants them, of the picture with 288 rows."""
+def columns_rows(height: int, width: int) -> tuple[int, int]:
+    """Columns and rows, as OpenCV wants them, of the same picture with 288 rows."""
     return max(round(width * ROWS / height), 1), ROWS

@@ -10,7 +10,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from steady_jax.evaluation.flow import ROWS, speed
+from steady_jax.evaluation.flow import columns_rows, speed
 from steady_jax.evaluation.windows import windows
 from steady_jax.shapes import Bool, Float
 
@@ -38,7 +38,7 @@ def found_masks(flow: Float[np.ndarray, "pairs h w 2"]) -> Masks:
     if not mean.max() > 0:
         nothing = np.zeros(mean.shape, bool)
         return Masks(nothing, static_of(nothing), fell_back=True)
-    large = cv2.resize(mean, _columns_rows(*mean.shape), interpolation=cv2.INTER_LINEAR)
+    large = cv2.resize(mean, columns_rows(*mean.shape), interpolation=cv2.INTER_LINEAR)
     levels = np.round(255 * np.maximum(large, 0) / large.max()).astype(np.uint8)
     dynamic = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
     if fell_back := bool(dynamic.mean() < LEAST_DYNAMIC):
@@ -56,7 +56,7 @@ def known_masks(dynamic: Bool[np.ndarray, "h w"]) -> Masks:
 
 def static_of(dynamic: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """What is left beside the moving region: less a border of 4 % at each side and, of 288 rows, two around it."""
-    still = cv2.resize((~dynamic).astype(np.uint8), _columns_rows(*dynamic.shape), interpolation=cv2.INTER_NEAREST)
+    still = cv2.resize((~dynamic).astype(np.uint8), columns_rows(*dynamic.shape), interpolation=cv2.INTER_NEAREST)
     down, right = (round(BORDER * size) for size in still.shape)
     inside = np.zeros_like(still)
     inside[down : len(still) - down, right : still.shape[1] - right] = 1
@@ -82,7 +82,3 @@ def shrunk_mask(mask: Bool[np.ndarray, "_ _"], height: int, width: int) -> Bool[
 def _covered(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """The part of each pixel of another size that a mask covers."""
     return cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _columns_rows(height: int, width: int) -> tuple[int, int]:
-    return max(round(width * ROWS / height), 1), ROWS

@@ -9,6 +9,7 @@
 | MCFF_early, MCFF_late | flow of what should move, in pixels of 288 rows per pair | kept |
 | FP | MCFF_late / MCFF_early, at most 2 | 1 |
 | energy_1 ... energy_4, energy_ratio | mean flow of what should move in each quarter, as MCFF; last over first | 1 |
+| visible_1 ... visible_4, visible_ratio | the same of flow that changes the picture visibly | 1 |
 | DLR | late flow of what should stand still over that of what should move | low |
 | difference_kept | frame difference of what should move, late over early, at most 2 | 1 |
 | stagnation_onset | part of the video after which it hardly changes | 1 |
@@ -115,14 +116,19 @@ def _of_static(seen: _Seen, static: np.ndarray) -> Values:
 def _of_dynamic(seen: _Seen, masks: Masks) -> Values:
     scale, parts = ROWS / seen.frames.shape[1], seen.parts
     early, late = (motion.foreground_flow(seen.flow[part], masks) for part in (parts.early, parts.late))
-    quarters = motion.energy_by_quarter(seen.flow, masks.dynamic) or (None,) * 4
+    flows = {"energy": seen.flow, "visible": motion.visible(seen.flow, seen.frames)}
+    quarters = {name: motion.energy_by_quarter(flow, masks.dynamic) or (None,) * 4 for name, flow in flows.items()}
     differences = motion.frame_differences(seen.frames, masks.dynamic)
     return {
         "MCFF_early": _scaled(early, scale),
         "MCFF_late": _scaled(late, scale),
         "FP": motion.kept_part(late, early),
-        **{f"energy_{place}": _scaled(quarter, scale) for place, quarter in enumerate(quarters, start=1)},
-        "energy_ratio": quarters[3] / quarters[0] if quarters[0] else None,
+        **{
+            f"{name}_{place}": _scaled(value, scale)
+            for name, values in quarters.items()
+            for place, value in enumerate(values, start=1)
+        },
+        **{f"{name}_ratio": values[3] / values[0] if values[0] else None for name, values in quarters.items()},
         "DLR": motion.leak(seen.flow[parts.late], masks),
         "difference_kept": None if differences is None else motion.kept_difference(differences, parts),
         "stagnation_onset": None if differences is None else motion.stagnation_onset(differences, parts),

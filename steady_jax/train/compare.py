@@ -5,7 +5,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from steady_jax import parallel
@@ -108,6 +107,4 @@ def _of_teacher(
     frames = rollout.counted * rollout.block.frames
     shape = (frames, rollout.height, rollout.width, teacher.config.channels)
     noise = jax.vmap(lambda seed: jax.random.normal(jax.random.fold_in(jax.random.key(seed), 1), shape))(seeds)
-    unconditional = teacher.encode_prompt(jnp.broadcast_to(negative, embeddings.shape))
-    velocity = guided_velocity(teacher, teacher.encode_prompt(embeddings), unconditional, settings.guidance)
-    return ode.sample(velocity, noise, settings)
+    return ode.sample(guided_velocity(teacher, embeddings, negative, settings.guidance), noise, settings)

@@ -10,6 +10,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from steady_jax import checkpoint, orbax_item, parallel, parameters
+from steady_jax.run.files import make_folder_of
 from steady_jax.train import build
 from steady_jax.train.export import rewrite
 from steady_jax.train.stages.base import BaseStage
@@ -43,7 +44,8 @@ def take_out(workdir: str | Path, destination: str | Path, step: int | None = No
         if dtype is None:
             stage.export(state, Path(destination))
             return step
-        with tempfile.TemporaryDirectory(dir=Path(destination).absolute().parent) as draft:
+        make_folder_of(Path(destination))
+        with tempfile.TemporaryDirectory(dir=Path(destination).parent) as draft:
             stage.export(state, Path(draft) / "model")
             rewrite(Path(draft) / "model", destination, dtype, {**stage.exported, **stage.setup.copied})
     return step

@@ -136,9 +136,7 @@ def _trajectory(
         return jax.random.normal(jax.random.fold_in(jax.random.key(settings.seed), number), settings.shape)
 
     noise = parallel.constrain(jax.vmap(noise_of)(numbers), "b f h w c")
-    unconditional = teacher.encode_prompt(jnp.broadcast_to(negative, embeddings.shape))
-    prompts = teacher.encode_prompt(embeddings), unconditional
-    velocity = guided_velocity(teacher, *prompts, settings.ode.guidance)
+    velocity = guided_velocity(teacher, embeddings, negative, settings.ode.guidance)
     return ode.trajectory(velocity, noise, settings.ode, kept)
 
 

@@ -73,6 +73,14 @@ def test_another_file_is_no_classifier(tmp_path):
         classifier.load(tmp_path / "other.npz")
 
 
+@pytest.mark.parametrize("cut", [0, 100])
+def test_a_damaged_file_is_named(tmp_path, cut):
+    classifier.save(untrained(), tmp_path / "weights.npz")
+    (tmp_path / "weights.npz").write_bytes((tmp_path / "weights.npz").read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"weights\.npz is no file of a classifier, or damaged"):
+        classifier.load(tmp_path / "weights.npz")
+
+
 def test_the_network_that_is_given_stays_as_it_is(learnt):
     network, _, same = learnt
     assert all(same.values())

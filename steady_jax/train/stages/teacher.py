@@ -13,7 +13,7 @@ from flax import nnx
 from steady_jax import parallel
 from steady_jax.diffusion import ode
 from steady_jax.diffusion.flow_matching import TIMESTEPS, sigma_table, timestep_table
-from steady_jax.diffusion.ode import ODE
+from steady_jax.diffusion.ode import ODE, Velocity
 from steady_jax.models.umt5 import UMT5Encoder
 from steady_jax.models.wan_dit import PromptKV, WanDiT
 from steady_jax.program import Program
@@ -145,10 +145,14 @@ class Teacher(BaseStage):
 
 
 def guided_velocity(
-    dit: WanDiT, prompt: PromptKV, unconditional: PromptKV, guidance: float
-) -> Callable[[Latents, Float[Array, ""]], Latents]:
+    dit: WanDiT, embeddings: Float[Array, "b t e"], negative: Float[Array, "1 t e"], guidance: float
+) -> Velocity:
     """The velocity that a teacher's samples follow; without guidance the unconditional call is left out."""
+    own, unconditional = (dit.encode_prompt(x) for x in (embeddings, jnp.broadcast_to(negative, embeddings.shape)))
+    return _guided(dit, own, unconditional, guidance)
 
+
+def _guided(dit: WanDiT, prompt: PromptKV, unconditional: PromptKV, guidance: float) -> Velocity:
     def velocity(x: Latents, timestep: Float[Array, ""]) -> Latents:
         timesteps = jnp.broadcast_to(timestep, x.shape[:2])
         conditional = dit(x, timesteps, prompt)
@@ -208,7 +212,7 @@ def _sample(
         whole = {name: jnp.broadcast_to(x, (noise.shape[0], *x.shape[1:])) for name, x in text.items()}
         return weights[DIT].encode_prompt(_embedded(weights, whole))
 
-    velocity = guided_velocity(weights[DIT], prompt_of(given), prompt_of(negative), settings.guidance)
+    velocity = _guided(weights[DIT], prompt_of(given), prompt_of(negative), settings.guidance)
     return ode.sample(velocity, noise, settings)
 
 
