@@ -58,6 +58,7 @@ def main(argv: list[str]) -> None:
         )
     print(f"trained in {time.monotonic() - began:.0f} s")
     with replacing(output) as partial:
+        partial.unlink(missing_ok=True)  # of a run that was killed
         classifier.save(network, partial)
     print(f"wrote {output}")
     table = confusion(network, _TESTED.value, _SIZE.value)

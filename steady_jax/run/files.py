@@ -26,7 +26,6 @@ def replacing(path: Path) -> Iterator[Path]:
     """Gives a name beside `path` to write to, renamed to `path` at the end; after an error `path` is as it was."""
     make_folder_of(path)
     partial = path.with_name(f"{path.name}.partial")
-    partial.unlink(missing_ok=True)  # of a run that was killed
     try:
         yield partial
         with partial.open("rb") as file:
