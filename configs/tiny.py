@@ -1,10 +1,10 @@
-"""A tiny model at 64x64, for a plain CPU: seconds, not minutes.
+"""The model that comes with the package, at 64x64, for a plain CPU: faster than it plays.
 
     python scripts/sample.py --config=configs/tiny.py --config.prompt="Waves roll onto a black beach, fixed camera."
 
-writes an mp4, a WebP preview and a JSON with the settings into outputs/. Without a checkpoint the weights are random
-and the picture is noise; --config.checkpoint=FOLDER names one that train_tiny.py or scripts/convert.py made. Another
-memory policy is the config's argument: --config=configs/tiny.py:infinity_rope; the student is trained with `steady`.
+writes an mp4, a WebP preview and a JSON with the settings into outputs/. What the model can show: docs/tiny.md.
+--config.checkpoint=FOLDER names another of its size, one that train_tiny.py made; an empty name means random weights.
+Another memory policy is the config's argument: --config=configs/tiny.py:infinity_rope; it is trained with `steady`.
 """
 
 from ml_collections import ConfigDict
@@ -20,6 +20,7 @@ def get_config(memory: str = "steady") -> ConfigDict:
             ("ablation/none", "ablation/v_sink", "ablation/ema", "ablation/dual", "ablation/dual_flush").
     """
     config = sampling_config(memory, model="tiny")
+    config.checkpoint = "tiny"
     config.height = config.width = 64
     config.block_frames, config.memory.window, config.shift = 3, 12, 3.0
     if config.policy == "steady":
