@@ -122,8 +122,8 @@ def load(path: str | Path) -> Classifier:
         ValueError: the file holds something else, or is damaged.
     """
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
+        with Path(path).open("rb") as file:
+            arrays = dict(np.load(file))
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} is no file of a classifier, or damaged; make one with scripts/train_classifier.py"
