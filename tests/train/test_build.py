@@ -103,7 +103,12 @@ def count(tree):
 
 
 @pytest.mark.parametrize(
-    ("stage", "kind"), [("vae", VAEStage), ("teacher", Teacher), ("ode_init", ODEInit), ("dmd", DMD)]
+    ("stage", "kind"),
+    [
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in (("vae", VAEStage), ("teacher", Teacher))),
+        ("ode_init", ODEInit),
+        ("dmd", DMD),
+    ],
 )
 def test_the_tiny_chain_builds(stage, kind, there):
     config = get_config("train_tiny", stage)
@@ -292,7 +297,9 @@ def test_a_stage_that_writes_is_no_training(there):
     [
         ("dmd", "prompt-shards", {}, {"ids", "mask"}),
         ("teacher", "clip-shards", {"clip_frames": 2, "moving": 0.0}, {"pixels", "ids", "mask"}),
-        ("vae", "clip-shards", {"clip_frames": 2, "loss.moving": 0.0}, {"pixels"}),
+        pytest.param(
+            *("vae", "clip-shards", {"clip_frames": 2, "loss.moving": 0.0}, {"pixels"}), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_shards_give_what_they_hold(stage, path, changes, names, there):

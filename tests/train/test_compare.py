@@ -32,6 +32,7 @@ def test_a_report_says_means_and_leads():
     assert report["teacher against itself"]["prompts"] == 2
 
 
+@pytest.mark.slow
 def test_students_are_compared_on_the_same_noise_and_the_teacher_with_itself():
     mesh = parallel.make_mesh({}, jax.local_devices()[:1])
     networks = {

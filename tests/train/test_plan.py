@@ -108,6 +108,7 @@ def tiny_config(stage="dmd", **changes):
     return config
 
 
+@pytest.mark.slow
 def test_what_a_step_holds_beside_its_programs(mesh):
     stage = distillation(tiny_config(accumulate=2), mesh)
     calls = calls_of(stage)
@@ -152,7 +153,7 @@ def test_a_step_goes_through_the_programs_of_its_plan(mesh):
 @pytest.mark.parametrize(
     ("stage", "changes", "networks"),
     [
-        ("dmd", {"data.kind": "shards"}, {"teacher"}),
+        pytest.param("dmd", {"data.kind": "shards"}, {"teacher"}, marks=pytest.mark.slow),
         ("redmd", {"rollout_frames": 12}, {"teacher", "text_encoder", "vae"}),
     ],
 )

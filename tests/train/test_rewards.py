@@ -77,7 +77,7 @@ def test_names_of_another_form_are_refused(name):
 ASKED = {"data": [[0, 1, 2, 3], [4, 5, 6, 7]], "context": [list(range(8)), None]}
 
 
-@pytest.mark.parametrize("across", ASKED)
+@pytest.mark.parametrize("across", ["data", pytest.param("context", marks=pytest.mark.slow)])
 def test_processes_share_the_items_and_have_the_same_numbers(across):
     reports = in_processes(across)
     clips = check_rewards.clips()
