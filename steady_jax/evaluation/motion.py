@@ -38,7 +38,8 @@ def visible(
     """The flow, 0 where grey changes by less than 2.5 levels from a frame to the next, in the mean of 3x3 pixels.
 
     Flow finds motion in the faintest noise of flat pictures: a still sea whose pixels flicker by 2 levels has as much
-    of it as a moving one, and none that is visible. Slow and pale motion (fog, clouds) loses a third to a half. Ours.
+    of it as a moving one, and none that is visible. Slow and pale motion (fog, clouds) loses a third to a half, and
+    flicker in blotches of many pixels is still taken for motion. Ours.
     """
     greys = [grey(frame).astype(np.float32) for frame in frames]
     changes = [cv2.blur(np.abs(after - before), (3, 3)) for before, after in itertools.pairwise(greys)]

@@ -113,15 +113,15 @@ def rolled_out(asked: Asked, open_pipeline: Callable[[], SteadyPipeline]) -> Mad
     return Made(frames[: len(asked.prompts)])
 
 
-def ablated(settings: BlockSettings, rows: str) -> BlockSettings:
+def ablated(settings: BlockSettings, name: str) -> BlockSettings:
     """The same blocks under the student's own memory with parts switched off.
 
     Args:
-        rows: a row of Steady-Forcing's ablation ("none": a window without sinks).
+        name: a row of Steady-Forcing's ablation ("none": a window without sinks).
     Raises:
         ValueError: an unknown row, or the student was trained with another memory than `steady`.
     """
-    changes = known(rows, ABLATION, "row of the ablation")
+    changes = known(name, ABLATION, "row of the ablation")
     if not isinstance(settings.policy, Steady):
         raise ValueError(
             f"the ablation switches parts of the memory `steady` off, and this student was trained with "

@@ -1,11 +1,12 @@
 """Videos of a teacher: many calls with guidance, all frames at once."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from steady_jax import checkpoint
 from steady_jax.checkpoint import Checkpoint
@@ -15,7 +16,7 @@ from steady_jax.models.umt5 import UMT5Config, UMT5Encoder
 from steady_jax.models.wan_dit import DiTConfig, WanDiT
 from steady_jax.models.wan_vae import WanVAE
 from steady_jax.scenes import FRAMES_PER_SECOND
-from steady_jax.shapes import Array, Float, Latents
+from steady_jax.shapes import Array, Float, Latents, UInt8
 from steady_jax.text import Tokenizer
 from steady_jax.train.encoders import latents_to_clip
 from steady_jax.train.stages.teacher import guided_velocity
@@ -61,20 +62,23 @@ class TeacherVideos:
     def _text_encoder(self) -> UMT5Encoder:
         return _network(self._found, "text_encoder", UMT5Encoder, UMT5Config)
 
+    @functools.cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer.from_folder(self._found.tokenizer, self._dit.config.text_length)
+
     def _embeddings(self, prompts: Sequence[str]) -> Float[Array, "b t c"]:
-        tokenizer = Tokenizer.from_folder(self._found.tokenizer, self._dit.config.text_length)
-        return self._text_encoder(*map(jnp.asarray, tokenizer.encode(prompts, allow_empty=True)))
+        return self._text_encoder(*map(jnp.asarray, self._tokenizer.encode(prompts, allow_empty=True)))
 
     @functools.cached_property
-    def _sample(self):
+    def _sample(self) -> Callable[..., Latents]:
         return jax.jit(functools.partial(_sampled, self._settings))
 
     @functools.cached_property
-    def _decode(self):
+    def _decode(self) -> Callable[..., UInt8[Array, "b f h w 3"]]:
         return jax.jit(latents_to_clip)
 
 
-def _network(found: Checkpoint, name: str, network: type, config: type):
+def _network(found: Checkpoint, name: str, network: type[nnx.Module], config: type) -> nnx.Module:
     sizes = found.parts[name].config(config, dtype="float32")
     return checkpoint.load_component(found.folder, name, network, sizes, dtype=jnp.float32)
 
