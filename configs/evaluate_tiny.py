@@ -73,7 +73,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.workdir = "runs/tiny/evaluation"
     config.checkpoint = "tiny"  # the student with its VAE
-    config.teacher = config_dict.placeholder(str)  # folder of the teacher, runs/tiny/teacher/model
+    config.teacher = config_dict.placeholder(str)  # folder of the teacher, runs/tiny/teacher_long/model
     config.classifier = "runs/tiny/classifier.npz"
     config.kinds = ()  # none: all
     config.prompts = 20  # of each kind, those of held-out clips

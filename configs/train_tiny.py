@@ -1,7 +1,7 @@
 r"""The whole training chain at a size for a plain CPU: from procedural clips to a distilled student, 64x64.
 
     for stage in tokenizer vae_images vae_short vae latents_short teacher_short latents_middle teacher_middle \
-        latents teacher ode_pairs ode_init dmd_short dmd compare; do
+        latents teacher latents_long teacher_long ode_pairs ode_init dmd_short dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
     python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model \
@@ -26,8 +26,8 @@ PROMPTS = (
 )
 SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
 GUIDANCE = 1.5  # of the teacher's samples; the scale that others call 2.5
-BLOCK, WINDOW = 3, 12  # latent frames that the student makes together, and that it remembers
-FLUSH = 10  # blocks; a rollout of the last stage has a flush among the frames that are judged
+BLOCK = 3  # latent frames that the student makes together
+MEMORY = {"window": 12, "flush_warmup": 12, "alpha": 0.999}  # of the student: where it is not as published
 
 
 def get_config(stage: str = "vae") -> ConfigDict:
@@ -99,6 +99,11 @@ def _latents(config: ConfigDict) -> None:
     config.data.seed = 2
 
 
+def _latents_long(config: ConfigDict) -> None:
+    _encode(config, frames=21, records=5120)
+    config.data.seed = 3
+
+
 def _encode(config: ConfigDict, *, frames: int, records: int) -> None:
     _small(config)
     config.clip_frames = frames
@@ -120,6 +125,14 @@ def _teacher_middle(config: ConfigDict) -> None:
 def _teacher(config: ConfigDict) -> None:
     _flow(config, "latents", frames=21, batch=8, steps=1500, rate=5e-4)
     config.init = config.text_encoder = str(RUNS / "teacher_middle" / "model")
+
+
+def _teacher_long(config: ConfigDict) -> None:
+    _flow(config, "latents_long", frames=21, batch=8, steps=4500, rate=1e-3)
+    config.init = config.text_encoder = str(RUNS / "teacher" / "model")
+    config.train_text_encoder = False  # students learn beside it
+    config.moving = 1.0  # what moves is learnt by now, and it is the background that has to stand stiller
+    config.sample_every = 1500
 
 
 def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: int, rate: float) -> None:
@@ -155,7 +168,8 @@ def _student(config: ConfigDict, *, clip: int, rollout: int) -> None:
     config.remat = "none"
     config.vae, config.text_encoder = str(RUNS / "vae" / "model"), str(RUNS / "teacher" / "model")
     config.clip_frames, config.rollout_frames = clip, rollout
-    config.block_frames, config.memory.window, config.memory.flush_period, config.shift = BLOCK, WINDOW, FLUSH, SHIFT
+    config.block_frames, config.shift = BLOCK, SHIFT
+    config.memory.update(MEMORY)
     config.sample_prompts = PROMPTS
 
 
@@ -173,9 +187,11 @@ def _dmd_short(config: ConfigDict) -> None:
 
 
 def _dmd(config: ConfigDict) -> None:
-    _student(config, clip=21, rollout=42)  # three windows and a half: eviction, averages and a flush are trained too
-    _distil(config, "dmd_short", "teacher", steps=600)
+    _student(config, clip=21, rollout=21)  # longer than the window: eviction and averages are trained too
+    config.rollout_flush_period = 5  # blocks; so is a flush
+    _distil(config, "dmd_short", "teacher_long", steps=600)
     config.data.seed = 1
+    config.dmd.guidance = 0.25
 
 
 def _distil(config: ConfigDict, init: str, teacher: str, *, steps: int) -> None:
@@ -192,11 +208,11 @@ def _distil(config: ConfigDict, init: str, teacher: str, *, steps: int) -> None:
 def _compare(config: ConfigDict) -> None:
     _small(config)
     config.clip_frames = 21  # longer than the window
-    config.teacher = config.text_encoder = str(RUNS / "teacher" / "model")
+    config.teacher, config.text_encoder = str(RUNS / "teacher_long" / "model"), str(RUNS / "teacher" / "model")
     config.students = tuple(f"{name}={RUNS / name / 'model'}" for name in ("dmd", "dmd_short", "ode_init"))
     config.data.kind, config.batch = "nature_prompts", 16
-    config.block_frames, config.memory.window, config.memory.flush_period = BLOCK, WINDOW, FLUSH
-    config.shift = config.ode.shift = SHIFT
+    config.block_frames, config.shift, config.ode.shift = BLOCK, SHIFT, SHIFT
+    config.memory.update(MEMORY)
     config.ode.guidance = GUIDANCE
 
 
@@ -216,6 +232,8 @@ STAGES = {  # what a person calls a stage here: which stage of the trainer it is
     "teacher_middle": ("teacher", _teacher_middle),
     "latents": ("encode", _latents),
     "teacher": ("teacher", _teacher),
+    "latents_long": ("encode", _latents_long),
+    "teacher_long": ("teacher", _teacher_long),
     "ode_pairs": ("ode_pairs", _ode_pairs),
     "ode_init": ("ode_init", _ode_init),
     "dmd_short": ("dmd", _dmd_short),

@@ -12,10 +12,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from steady_jax import checkpoint
+from steady_jax.block import BlockSettings
 from steady_jax.config import MODELS, ModelConfig, block_settings, known, sampling_of
 from steady_jax.data.batches import batches
 from steady_jax.data.records import Field, Shards
 from steady_jax.data.sources import Source, open_both
+from steady_jax.memory.steady import Steady
 from steady_jax.models.umt5 import UMT5Encoder
 from steady_jax.models.wan_dit import WanDiT
 from steady_jax.models.wan_vae import WanVAE
@@ -126,7 +128,7 @@ class Build:
             if length % frames:
                 raise ValueError(f"{name} must be a multiple of block_frames ({frames}), got {length}")
         return RolloutSettings(
-            block_settings(config),
+            _flushed_every(config.rollout_flush_period if trains else None, block_settings(config)),
             lengths.get("rollout_frames", config.clip_frames) // frames,
             config.clip_frames // frames,
             *self.latents[1:3],
@@ -252,3 +254,19 @@ class Build:
     def _first_folder(self, *names: str) -> str | None:
         """The first of these folders that the config has and names."""
         return next((self.config[name] for name in names if self.config.get(name)), None)
+
+
+def _flushed_every(period: int | None, block: BlockSettings) -> BlockSettings:
+    """Blocks under a memory that is flushed at another period; none: at its own.
+
+    Raises:
+        ValueError: nothing of that memory is periodic.
+    """
+    if period is None:
+        return block
+    if not (isinstance(block.policy, Steady) and block.policy.flush):
+        raise ValueError(
+            f"rollout_flush_period {period} is for a memory with a periodic flush: steady with memory.flush=True; "
+            f"got {block.policy}"
+        )
+    return dataclasses.replace(block, policy=dataclasses.replace(block.policy, flush_period=period))

@@ -35,6 +35,8 @@ STAGES = {
     "teacher_middle": FLOW,
     "latents": RECORDS,
     "teacher": FLOW,
+    "latents_long": RECORDS,
+    "teacher_long": FLOW,
     "ode_pairs": (*RECORDS, "--ode.steps=4"),
     "ode_init": (*STUDENT, *SHORT),
     "dmd_short": STUDENT,

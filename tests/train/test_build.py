@@ -55,7 +55,7 @@ def place(tmp_path_factory):
     """A folder with what the configs name, as if the stages before had run."""
     folder = tmp_path_factory.mktemp("chain")
     tokenizer = write_tiny_tokenizer(folder / "pieces")
-    for name in ("vae", "vae_short", "teacher", "teacher_middle", "ode_init", "dmd_short", "dmd"):
+    for name in ("vae", "vae_short", "teacher", "teacher_middle", "teacher_long", "ode_init", "dmd_short", "dmd"):
         described(folder / "runs/tiny" / name / "model", tokenizer, MODELS["tiny"])
     described(folder / "runs/tiny/tokenizer", tokenizer, MODELS["tiny"], ())
     described(folder / "1.3b", tokenizer, MODELS["1.3b"])
@@ -168,6 +168,13 @@ def test_real_sizes_build_without_weights(name, recipe, there):
     assert (built.stage.rewards is not None) == (recipe == "reward_forcing")
 
 
+def test_a_flush_may_come_sooner_in_training_than_in_sampling(there):
+    config = changed("train_tiny", "dmd", {"rollout_flush_period": 2})
+    stage = build.training(config, build.mesh_of(config)).stage
+    assert stage.rollout.block.policy.flush_period == 2
+    assert stage.setup.sampling["memory"]["flush_period"] != 2
+
+
 @pytest.mark.slow
 def test_the_published_recipes_settings(there):
     made = {recipe: build.training(distilled(name, recipe), one_device()).stage for name, recipe in DISTILLED[:2]}
@@ -210,6 +217,12 @@ def change(config, key, value):
             "dmd",
             {"clip_frames": 3},
             r"first block is judged and not taught, .* 2 blocks at least, got 1; raise clip_frames",
+        ),
+        ("dmd", {"rollout_flush_period": 0}, "flush_period must be at least 1 and flush_warmup at least 0, got 0"),
+        (
+            "dmd",
+            {"rollout_flush_period": 2, "memory.flush": False},
+            r"rollout_flush_period 2 is for a memory with a periodic flush: .* memory\.flush=True; got Steady\(",
         ),
         ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
