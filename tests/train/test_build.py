@@ -227,7 +227,7 @@ def change(config, key, value):
         ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
             "dmd",
-            {"vae": None, "sample_every": 0},
+            {"vae": None, "sample_every": 0, "rollout_frames": 42},
             r"need a VAE; name its folder with config\.vae",
         ),
         ("dmd", {"teacher": "runs/no"}, r"runs/no is not a checkpoint folder: .* scripts/convert\.py"),
