@@ -24,7 +24,7 @@ def get_config(memory: str = "steady") -> ConfigDict:
     config.height = config.width = 64
     config.block_frames, config.memory.window, config.shift = 3, 12, 3.0
     if config.policy == "steady":
-        config.memory.flush_period = 10
+        config.memory.update(flush=False, flush_warmup=12, alpha=0.999)  # flushed at new scenes alone: docs/tiny.md
     if config.policy == "self_forcing":
         config.memory.rolling = True  # or videos end after 12 latent frames
     config.dtype = "float32"  # faster than bfloat16 on a CPU

@@ -27,7 +27,7 @@ PROMPTS = (
 SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
 GUIDANCE = 1.5  # of the teacher's samples; the scale that others call 2.5
 BLOCK = 3  # latent frames that the student makes together
-MEMORY = {"window": 12, "flush_warmup": 12, "alpha": 0.999}  # of the student: where it is not as published
+MEMORY = {"window": 12, "flush": False, "flush_warmup": 12, "alpha": 0.999}  # of the student: where it is not as published
 
 
 def get_config(stage: str = "vae") -> ConfigDict:
@@ -188,7 +188,7 @@ def _dmd_short(config: ConfigDict) -> None:
 
 def _dmd(config: ConfigDict) -> None:
     _student(config, clip=21, rollout=21)  # longer than the window: eviction and averages are trained too
-    config.rollout_flush_period = 5  # blocks; so is a flush
+    config.rollout_flush_period = 5  # blocks; so is a flush: scenes begin with one
     _distil(config, "dmd_short", "teacher_long", steps=600)
     config.data.seed = 1
     config.dmd.guidance = 0.25

@@ -257,16 +257,16 @@ class Build:
 
 
 def _flushed_every(period: int | None, block: BlockSettings) -> BlockSettings:
-    """Blocks under a memory that is flushed at another period; none: at its own.
+    """Blocks under a memory that is flushed every so many, even if it is not otherwise; none: as it is.
 
     Raises:
-        ValueError: nothing of that memory is periodic.
+        ValueError: that memory knows no periodic flush.
     """
     if period is None:
         return block
-    if not (isinstance(block.policy, Steady) and block.policy.flush):
+    if not isinstance(block.policy, Steady):
         raise ValueError(
-            f"rollout_flush_period {period} is for a memory with a periodic flush: steady with memory.flush=True; "
-            f"got {block.policy}"
+            f"rollout_flush_period {period} is for the memory with a periodic flush, steady, got {block.policy}; "
+            "leave it out"
         )
-    return dataclasses.replace(block, policy=dataclasses.replace(block.policy, flush_period=period))
+    return dataclasses.replace(block, policy=dataclasses.replace(block.policy, flush=True, flush_period=period))

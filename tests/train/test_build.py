@@ -168,11 +168,20 @@ def test_real_sizes_build_without_weights(name, recipe, there):
     assert (built.stage.rewards is not None) == (recipe == "reward_forcing")
 
 
-def test_a_flush_may_come_sooner_in_training_than_in_sampling(there):
-    config = changed("train_tiny", "dmd", {"rollout_flush_period": 2})
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_flush_may_come_sooner_in_training_than_in_sampling(flush, there):
+    config = changed("train_tiny", "dmd", {"rollout_flush_period": 2, "memory.flush": flush})
     stage = build.training(config, build.mesh_of(config)).stage
-    assert stage.rollout.block.policy.flush_period == 2
-    assert stage.setup.sampling["memory"]["flush_period"] != 2
+    policy, sampling = stage.rollout.block.policy, stage.setup.sampling["memory"]
+    assert (policy.flush, policy.flush_period) == (True, 2)
+    assert (sampling["flush"], sampling["flush_period"]) == (flush, 21)
+
+
+def test_a_periodic_flush_is_one_of_the_memory_steady(there):
+    config = distilled("distill_forcing_1_3b", "self_forcing")
+    config.rollout_flush_period = 2
+    with pytest.raises(ValueError, match=r"rollout_flush_period 2 is for .* steady, got SelfForcing\(.*leave it out"):
+        build.training(config, one_device())
 
 
 @pytest.mark.slow
@@ -219,11 +228,6 @@ def change(config, key, value):
             r"first block is judged and not taught, .* 2 blocks at least, got 1; raise clip_frames",
         ),
         ("dmd", {"rollout_flush_period": 0}, "flush_period must be at least 1 and flush_warmup at least 0, got 0"),
-        (
-            "dmd",
-            {"rollout_flush_period": 2, "memory.flush": False},
-            r"rollout_flush_period 2 is for a memory with a periodic flush: .* memory\.flush=True; got Steady\(",
-        ),
         ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
             "dmd",
