@@ -73,9 +73,10 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.workdir = "runs/tiny/evaluation"
     config.checkpoint = "tiny"  # the student with its VAE
-    config.teacher = config_dict.placeholder(str)  # folder of the teacher, runs/tiny/teacher_long/model
+    # folder of the teacher, runs/tiny/teacher_long/model; a folder of results that was begun without it stays without
+    config.teacher = config_dict.placeholder(str)
     config.classifier = "runs/tiny/classifier.npz"
-    config.kinds = ()  # none: all
+    config.kinds = ()  # none: all; some: --config.kinds="('sea', 'fire')"
     config.prompts = 20  # of each kind, those of held-out clips
     config.seed = 0  # of prompts and noise
     config.batch = 20  # videos that are made together, at most

@@ -13,7 +13,7 @@ from steady_jax.config import sampling_config
 
 
 def get_config(memory: str = "steady") -> ConfigDict:
-    """Settings of a sampling run, those that the student was trained with.
+    """Settings of a sampling run; those of `steady` are what the student's folder says too.
 
     Args:
         memory: a policy ("self_forcing", "v_sink", "infinity_rope", "ema_sink", "steady"), or a row of the ablation
@@ -24,7 +24,9 @@ def get_config(memory: str = "steady") -> ConfigDict:
     config.height = config.width = 64
     config.block_frames, config.memory.window, config.shift = 3, 12, 3.0
     if config.policy == "steady":
-        config.memory.update(flush=False, flush_warmup=12, alpha=0.999)  # flushed at new scenes alone: docs/tiny.md
+        config.memory.update(flush_warmup=12, alpha=0.999)  # as in train_tiny.py
+    if memory == "steady":
+        config.memory.flush = False  # but at new scenes; what a periodic flush costs this model: docs/tiny.md
     if config.policy == "self_forcing":
         config.memory.rolling = True  # or videos end after 12 latent frames
     config.dtype = "float32"  # faster than bfloat16 on a CPU

@@ -27,7 +27,8 @@ PROMPTS = (
 SHIFT = 3.0  # of noise levels; the real model's 5 is for pictures with a hundred times as many tokens
 GUIDANCE = 1.5  # of the teacher's samples; the scale that others call 2.5
 BLOCK = 3  # latent frames that the student makes together
-MEMORY = {"window": 12, "flush": False, "flush_warmup": 12, "alpha": 0.999}  # of the student: where it is not as published
+# of the student, where it is not as published; without a periodic flush backgrounds stand stiller: docs/tiny.md
+MEMORY = {"window": 12, "flush": False, "flush_warmup": 12, "alpha": 0.999}
 
 
 def get_config(stage: str = "vae") -> ConfigDict:
@@ -153,7 +154,7 @@ def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: i
 
 def _ode_pairs(config: ConfigDict) -> None:
     _small(config)
-    # of clips of 9 frames the teacher that ended with them knows more: held-out loss .787, the last teacher's is .843
+    # of clips of 9 frames the teacher that ended with them knows more: held-out loss .787, the next one's is .843
     config.teacher, config.text_encoder = str(RUNS / "teacher_middle" / "model"), str(RUNS / "teacher" / "model")
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
@@ -183,24 +184,24 @@ def _ode_init(config: ConfigDict) -> None:
 
 def _dmd_short(config: ConfigDict) -> None:
     _student(config, clip=9, rollout=9)
-    _distil(config, "ode_init", "teacher_middle", steps=1600)
+    # at every noise level anew, guidance takes a student further than it takes the teacher's samples: a third of theirs
+    _distil(config, "ode_init", "teacher_middle", steps=1600, guidance=GUIDANCE / 3)
 
 
 def _dmd(config: ConfigDict) -> None:
     _student(config, clip=21, rollout=21)  # longer than the window: eviction and averages are trained too
-    config.rollout_flush_period = 5  # blocks; so is a flush: scenes begin with one
-    _distil(config, "dmd_short", "teacher_long", steps=600)
+    config.rollout_flush_period = 5  # blocks; so is a flush: new scenes begin with one
+    # guidance makes teachers less still: half of that of short clips
+    _distil(config, "dmd_short", "teacher_long", steps=600, guidance=GUIDANCE / 6)
     config.data.seed = 1
-    config.dmd.guidance = 0.25
 
 
-def _distil(config: ConfigDict, init: str, teacher: str, *, steps: int) -> None:
+def _distil(config: ConfigDict, init: str, teacher: str, *, steps: int, guidance: float) -> None:
     config.init = str(RUNS / init / "model")
     config.critic = config.teacher = str(RUNS / teacher / "model")
     config.data.kind = "nature_prompts"
     config.batch, config.train_steps = 8, steps
-    # at every noise level anew, guidance takes a student further than it takes the teacher's samples: a third of theirs
-    config.dmd.guidance, config.dmd.generator_every = GUIDANCE / 3, 2
+    config.dmd.guidance, config.dmd.generator_every = guidance, 2
     config.optimiser.learning_rate, config.critic_optimiser.learning_rate = 1e-4, 2e-4
     config.optimiser.average, config.optimiser.average_from = 0.98, 100
 

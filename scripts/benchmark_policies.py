@@ -1,6 +1,6 @@
 """Compares the memory policies and prints a table: python scripts/benchmark_policies.py --config=configs/tiny.py
 
-Takes the configs of sample.py without their argument: all policies with their settings as published, and the rows of
+Takes the configs of sample.py without their argument: all policies with the settings of the config, and the rows of
 the ablation. Weights are random, which costs the same time and memory. Counted are blocks whose window is full.
 """
 

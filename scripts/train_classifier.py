@@ -20,7 +20,7 @@ from steady_jax.data.nature_flow import KINDS, clip
 from steady_jax.evaluation import classifier
 from steady_jax.evaluation.classifier import FRAMES, Classifier
 from steady_jax.evaluation.classifier_training import Batch, train
-from steady_jax.run.files import replacing
+from steady_jax.run.files import make_folder_of, replacing
 from steady_jax.run.progress import STEPS, Progress
 
 TRAINING, HELD_OUT = 7_000_000, 8_000_000  # rows of clips, far from the seeds that a person would give data
@@ -45,6 +45,10 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("only flags are taken")
     if output.exists():
         raise app.UsageError(f"{output} exists and stays as it is; name another file, or move it away")
+    try:
+        make_folder_of(output)
+    except OSError as error:
+        raise app.UsageError(str(error)) from error
     network = Classifier(KINDS, rngs=nnx.Rngs(_SEED.value))
     began = time.monotonic()
     with Progress(_STEPS.value, unit=STEPS) as progress:

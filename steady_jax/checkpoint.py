@@ -59,7 +59,7 @@ class Checkpoint:
 
     folder: Path
     parts: Mapping[str, Part]
-    # keys of a sampling config (steady_jax.config.sampling_of) that a student was trained with, if they are known
+    # keys of a sampling config (steady_jax.config.sampling_of) for this student, if they are known
     sampling: Mapping[str, Any] | None = None
 
     @property

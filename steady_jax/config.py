@@ -31,7 +31,7 @@ ABLATION: dict[str, dict[str, Any]] = {
     "v_sink": {"ema": False, "flush": False, "scene_flush": False},
     "ema": {"anchor": False, "flush": False, "scene_flush": False},
     "dual": {"flush": False, "scene_flush": False},
-    "dual_flush": {},
+    "dual_flush": {"flush": True, "scene_flush": True},
 }
 
 
@@ -97,7 +97,7 @@ MODELS = {
 
 
 def sampling_of(config: ConfigDict) -> dict[str, Any]:
-    """What of a config a student is trained with, and belongs to sampling it: to be stored beside its weights."""
+    """What of a config says how to sample a student: to be stored beside its weights."""
     keys = ("height", "width", "dtype", *student_keys(config.policy))
     return {key: config[key].to_dict() if key == "memory" else config[key] for key in keys}
 

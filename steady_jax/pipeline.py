@@ -99,7 +99,7 @@ class SteadyPipeline:
     ) -> "SteadyPipeline":
         """Opens a folder made by `scripts/convert.py` or by a training; sizes come from the folder.
 
-        What is None is what the student was trained with, if the folder tells; else the published setting.
+        What is None is what the folder says of its student, if it does; else the published setting.
 
         Args:
             path: the folder, or "tiny": the model that comes with the package.

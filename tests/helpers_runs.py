@@ -89,7 +89,13 @@ def training(inputs: Path, workdir: Path, steps: int, *more: str) -> list[str]:
         "keep": 2,
     }
     words = [f"--config.{key}={value}" for key, value in asked.items()]
-    return [sys.executable, str(ROOT / "scripts" / "train.py"), "--config=configs/train_tiny.py:dmd_short", *words, *more]
+    return [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        "--config=configs/train_tiny.py:dmd_short",
+        *words,
+        *more,
+    ]
 
 
 def environment(compiled: Path, devices: int = 1) -> dict[str, str]:

@@ -40,10 +40,11 @@ def test_every_config_gives_settings_for_every_policy(file, policy):
 def test_the_rows_of_the_ablation_differ_in_the_memory_alone(file):
     configs = {row: get_config(file, f"ablation/{row}") for row in ABLATION}
     memories = {row: config.memory.to_dict() for row, config in configs.items()}
+    whole = get_config(file, "steady")
     for config in configs.values():
         block_settings(config).policy.check(config.block_frames, None)
-        config.memory = configs["dual_flush"].memory
-        assert config == get_config(file, "steady")
+        config.memory = whole.memory
+        assert config == whole
     on = {row: {part for part in ("anchor", "ema", "flush") if memory[part]} for row, memory in memories.items()}
     assert on == {
         "none": set(),
@@ -57,6 +58,7 @@ def test_the_rows_of_the_ablation_differ_in_the_memory_alone(file):
 
 def test_the_published_settings():
     config = get_config(ROOT / "configs" / "steady_1_3b.py")
+    assert config == get_config(ROOT / "configs" / "steady_1_3b.py", "ablation/dual_flush")
     settings = block_settings(config)
     assert settings.policy == Steady(window=18, sink=3, alpha=0.99)
     assert (settings.frames, settings.calls.steps, settings.calls.shift) == (6, (1000, 750, 500, 250), 5.0)

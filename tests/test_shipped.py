@@ -40,11 +40,12 @@ def test_nothing_in_it_says_where_it_was_made():
         assert not re.search(r"""(^|["'\s])/\w""", file.read_text()), f"{file} names a place"
 
 
-def test_the_config_samples_as_the_student_was_trained():
+def test_the_configs_say_what_the_folder_says():
     config = runpy.run_path(str(ROOT / "configs" / "tiny.py"))["get_config"]()
     found = checkpoint.describe("tiny")
     assert config.checkpoint == "tiny"
-    assert found.sampling == sampling_of(config)
+    trained = runpy.run_path(str(ROOT / "configs" / "train_tiny.py"))["get_config"]("dmd")
+    assert found.sampling == sampling_of(config) == sampling_of(trained)
     for name in checkpoint.NETWORKS:
         checkpoint.check_sizes(found.parts[name], getattr(MODELS["tiny"], name), FOLDER)
 
@@ -61,7 +62,14 @@ def test_prompts_change_what_is_seen(pipeline):
 def test_words_outside_the_grammar_make_a_video_too(pipeline, prompt):
     frames = frames_of(pipeline, prompt)
     assert frames.shape[1:] == (64, 64, 3)
-    assert frames.std() > 0.05  # a picture
+    assert frames.std() > 0.05
+    assert np.diff(frames, axis=2).std() < 0.7 * frames.std()  # a picture: neighbours are alike
+
+
+def test_prompts_that_the_grammar_would_not_write_give_the_nearest_scene(pipeline):
+    fire, sea = (frames_of(pipeline, text) for text in ("Burning logs, warm glow, relaxing ambience", "seaside"))
+    assert fire[..., 0].mean() > fire[..., 2].mean() + 0.05  # red
+    assert sea[..., 2].mean() > sea[..., 0].mean() + 0.05  # blue
 
 
 def test_background_stands_while_something_moves(pipeline):

@@ -127,9 +127,12 @@ class Build:
         for name, length in lengths.items():
             if length % frames:
                 raise ValueError(f"{name} must be a multiple of block_frames ({frames}), got {length}")
+        block, blocks = block_settings(config), lengths.get("rollout_frames", config.clip_frames) // frames
+        if "rollout_flush_period" in config:
+            block = _flushed_every(config.rollout_flush_period, block, blocks)
         return RolloutSettings(
-            _flushed_every(config.rollout_flush_period if trains else None, block_settings(config)),
-            lengths.get("rollout_frames", config.clip_frames) // frames,
+            block,
+            blocks,
             config.clip_frames // frames,
             *self.latents[1:3],
             config.context_sigma if trains else 0.0,
@@ -256,17 +259,28 @@ class Build:
         return next((self.config[name] for name in names if self.config.get(name)), None)
 
 
-def _flushed_every(period: int | None, block: BlockSettings) -> BlockSettings:
-    """Blocks under a memory that is flushed every so many, even if it is not otherwise; none: as it is.
+def _flushed_every(period: int, block: BlockSettings, blocks: int) -> BlockSettings:
+    """Blocks under a memory that is flushed every so many, even if it is not otherwise; 0: as it is.
 
+    Args:
+        blocks: of a rollout.
     Raises:
-        ValueError: that memory knows no periodic flush.
+        ValueError: that memory knows no periodic flush, or the rollout has none.
     """
-    if period is None:
+    if period < 0:
+        raise ValueError(f"rollout_flush_period must be at least 1 block, or 0 for none of its own, got {period}")
+    if period == 0:
         return block
     if not isinstance(block.policy, Steady):
         raise ValueError(
             f"rollout_flush_period {period} is for the memory with a periodic flush, steady, got {block.policy}; "
-            "leave it out"
+            "set it to 0"
         )
-    return dataclasses.replace(block, policy=dataclasses.replace(block.policy, flush=True, flush_period=period))
+    policy = dataclasses.replace(block.policy, flush=True, flush_period=period)
+    if not any(number * block.frames >= policy.flush_warmup for number in range(period, blocks, period)):
+        raise ValueError(
+            f"rollout_flush_period {period} flushes before none of the {blocks} blocks of a rollout, of {block.frames} "
+            f"frames each, the first {policy.flush_warmup} frames (memory.flush_warmup) being exempt; lower one of "
+            "the two or raise rollout_frames"
+        )
+    return dataclasses.replace(block, policy=policy)

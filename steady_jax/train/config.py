@@ -155,13 +155,13 @@ def _compare_keys(config: ConfigDict, memory: str) -> None:
 def _rollout_keys(config: ConfigDict, memory: str) -> None:
     config.update(student_keys(memory))
     config.rollout_frames = config.clip_frames  # latent frames of a rollout; its last clip_frames are judged
-    # blocks from flush to flush in rollouts, which may be too short to see one otherwise; none: as memory says
-    config.rollout_flush_period = config_dict.placeholder(int)
     config.context_sigma = 0.0  # noise on which a finished block is stored in training; published: .00498
 
 
 def _dmd_keys(config: ConfigDict, memory: str, *, redmd: bool) -> None:
     _rollout_keys(config, memory)
+    # blocks from flush to flush in rollouts, which may be too short to see one otherwise; 0: as memory says
+    config.rollout_flush_period = 0
     config.negative_prompt = ""
     settings: dict[str, Any] = dataclasses.asdict(DMDSettings())
     del settings["shift"]  # the student's

@@ -90,10 +90,9 @@ def procedural(asked: Asked, seed: int, height: int, width: int) -> Made:
 def frozen(asked: Asked, seed: int, height: int, width: int) -> Made:
     """The first frame of each clip, standing still under a little noise: what measures of motion say of no motion."""
     first = procedural(dataclasses.replace(asked, seconds=0), seed, height, width).videos.astype(np.int16)
-    rng = np.random.default_rng(asked.seeds)
-    frames = 1 + round(asked.seconds * FRAMES_PER_SECOND)
-    noise = rng.integers(-FLICKER, FLICKER + 1, (len(first), frames, *first.shape[2:]), np.int16)
-    return Made(np.clip(first + noise, 0, 255).astype(np.uint8))
+    shape = (1 + round(asked.seconds * FRAMES_PER_SECOND), *first.shape[2:])
+    noise = [np.random.default_rng(seed).integers(-FLICKER, FLICKER + 1, shape, np.int16) for seed in asked.seeds]
+    return Made(np.clip(first + np.stack(noise), 0, 255).astype(np.uint8))
 
 
 def reconstructed(asked: Asked, vae: WanVAE, seed: int, height: int, width: int) -> Made:
@@ -119,12 +118,12 @@ def ablated(settings: BlockSettings, name: str) -> BlockSettings:
     Args:
         name: a row of Steady-Forcing's ablation ("none": a window without sinks).
     Raises:
-        ValueError: an unknown row, or the student was trained with another memory than `steady`.
+        ValueError: an unknown row, or the student is one of another memory than `steady`.
     """
     changes = known(name, ABLATION, "row of the ablation")
     if not isinstance(settings.policy, Steady):
         raise ValueError(
-            f"the ablation switches parts of the memory `steady` off, and this student was trained with "
+            f"the ablation switches parts of the memory `steady` off, and this student is one of "
             f"{type(settings.policy).__name__}; name a student of `steady`"
         )
     return dataclasses.replace(settings, policy=dataclasses.replace(settings.policy, **changes))

@@ -40,6 +40,7 @@ class Trial:
 
     def __init__(self, config: ConfigDict) -> None:
         """Raises ValueError for a config that cannot be run whole, or a folder of another trial."""
+        _check_counts(config)
         self.config, self.home = config, Workdir(Path(config.workdir))
         self.judge = _judge(config.classifier)
         self.kinds = tuple(config.kinds) or KINDS
@@ -71,7 +72,8 @@ class Trial:
     def results(self) -> Mapping[str, Mapping[str, Sequence[Record]]]:
         """Records by source, then kind."""
         return {
-            name: {kind: json.loads(self._file(name, kind).read_text()) for kind in self.kinds} for name in self.sources
+            name: {kind: json.loads(self._file(name, kind).read_text(encoding="utf-8")) for kind in self.kinds}
+            for name in self.sources
         }
 
     def _make(
@@ -112,6 +114,12 @@ class Trial:
                 f"{self.config.seconds:g} and {self.config.long_seconds:g}"
             )
         workdir.check(self.home, self._told, FREE)
+
+
+def _check_counts(config: ConfigDict) -> None:
+    for name, least in (("prompts", 0), ("long_prompts", 0), ("seed", 0), ("batch", 1)):
+        if config[name] < least:
+            raise ValueError(f"{name} must be at least {least}, got {config[name]}")
 
 
 def _records(judge: Classifier, asked: Asked, made: Made) -> list[Record]:

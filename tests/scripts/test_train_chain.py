@@ -24,6 +24,7 @@ RECONSTRUCT = ("--data.held_out=2", *FEW, *SHORT, *SIZE)
 RECORDS = ("--records=6", "--records_per_shard=3", "--batch=2", *SMALL)
 FLOW = ("--data.held_out=2", *FEW, *SHORT, *SMALL)
 STUDENT = ("--data.held_out=0", "--rollout_frames=3", *FEW, *SMALL)
+FLUSH = ("--rollout_flush_period=2", "--memory.flush_warmup=6")
 STAGES = {
     "tokenizer": ("--prompts=50", "--vocabulary=300"),
     "vae_images": RECONSTRUCT,
@@ -40,7 +41,7 @@ STAGES = {
     "ode_pairs": (*RECORDS, "--ode.steps=4"),
     "ode_init": (*STUDENT, *SHORT),
     "dmd_short": STUDENT,
-    "dmd": ("--data.held_out=0", *FEW, *SIZE, "--clip_frames=6", "--rollout_frames=9"),
+    "dmd": ("--data.held_out=0", *FEW, *SIZE, "--clip_frames=6", "--rollout_frames=9", *FLUSH),
     "compare": ("--prompts=2", "--each=2", "--batch=2", "--ode.steps=2", *SMALL),
 }
 

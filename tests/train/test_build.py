@@ -177,10 +177,16 @@ def test_a_flush_may_come_sooner_in_training_than_in_sampling(flush, there):
     assert (sampling["flush"], sampling["flush_period"]) == (flush, 21)
 
 
+def test_the_memory_is_left_as_it_is_without_a_period_of_its_own(there):
+    config = changed("train_tiny", "dmd", {"rollout_flush_period": 0})
+    policy = build.training(config, build.mesh_of(config)).stage.rollout.block.policy
+    assert (policy.flush, policy.flush_period) == (False, 21)
+
+
 def test_a_periodic_flush_is_one_of_the_memory_steady(there):
     config = distilled("distill_forcing_1_3b", "self_forcing")
     config.rollout_flush_period = 2
-    with pytest.raises(ValueError, match=r"rollout_flush_period 2 is for .* steady, got SelfForcing\(.*leave it out"):
+    with pytest.raises(ValueError, match=r"rollout_flush_period 2 is for .* steady, got SelfForcing\(.*set it to 0"):
         build.training(config, one_device())
 
 
@@ -227,7 +233,9 @@ def change(config, key, value):
             {"clip_frames": 3},
             r"first block is judged and not taught, .* 2 blocks at least, got 1; raise clip_frames",
         ),
-        ("dmd", {"rollout_flush_period": 0}, "flush_period must be at least 1 and flush_warmup at least 0, got 0"),
+        ("dmd", {"rollout_flush_period": -1}, "rollout_flush_period must be at least 1 block, or 0 .* got -1"),
+        ("dmd", {"rollout_flush_period": 7}, r"7 flushes before none of the 7 blocks .* \(memory\.flush_warmup\)"),
+        ("dmd", {"memory.flush_warmup": 16}, "5 flushes before none of the 7 blocks .* first 16 frames"),
         ("dmd", {"rollout_frames": 18}, "1 <= counted blocks <= blocks must hold, got 7 of 6; raise rollout_frames"),
         (
             "dmd",

@@ -37,6 +37,9 @@ def config_of(inputs, workdir, **changes):
     [
         ({"kinds": ("see",)}, "kinds must be of sea, river, .*, got see"),
         ({"own_words": {"fog": ()}}, "own_words must have prompts for every kind, and has none for fog"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"prompts": -1}, "prompts must be at least 0, got -1"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"seconds": 3.0}, "must be as long at least, got 3 and 240"),
         ({"classifier": "nowhere.npz"}, "there is no classifier nowhere.npz; make it with"),
         ({"teacher": "nowhere"}, "nowhere is not a checkpoint folder"),

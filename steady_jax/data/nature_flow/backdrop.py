@@ -35,7 +35,7 @@ GROUNDS = {
     "snow": (0.86, 0.90, 0.96),
     "earth": (0.36, 0.26, 0.18),
 }
-CONIFER, ROCK, SNOW = (0.10, 0.22, 0.13), (0.42, 0.40, 0.40), (0.95, 0.96, 1.0)
+CONIFER, SNOW = (0.10, 0.22, 0.13), (0.95, 0.96, 1.0)
 
 
 def light(rng: np.random.Generator, time: str) -> Light:
