@@ -76,6 +76,14 @@ def _vae(config: ConfigDict) -> None:
     config.data.seed = 2
 
 
+def _vae_decoder(config: ConfigDict) -> None:
+    _reconstruct(config, frames=5, batch=4, steps=1500, rate=1e-3, held_out=80)
+    config.init = str(RUNS / "vae" / "model")
+    config.data.seed = 4
+    config.loss.train_encoder = False  # latents are in use by now
+    config.loss.moving, config.loss.still = 1.0, 1.0
+
+
 def _reconstruct(config: ConfigDict, *, frames: int, batch: int, steps: int, rate: float, held_out: int) -> None:
     _small(config)
     _log_often(config)
@@ -227,6 +235,7 @@ STAGES = {  # what a person calls a stage here: which stage of the trainer it is
     "vae_images": ("vae", _vae_images),
     "vae_short": ("vae", _vae_short),
     "vae": ("vae", _vae),
+    "vae_decoder": ("vae", _vae_decoder),
     "latents_short": ("encode", _latents_short),
     "teacher_short": ("teacher", _teacher_short),
     "latents_middle": ("encode", _latents_middle),

@@ -1,10 +1,11 @@
 """The VAE: reconstruction of clips. Needed for small models; the real ones take Wan's.
 
-    L = mean w |x - y| + g * mean |differences of x - differences of y| + k * KL              (1)
+    L = mean w |x - y| + g * mean |differences of x - differences of y| + s * mean |e - mean of e over time| + k * KL  (1)
 
-x are the pixels, y the decoded sample of the latents' distribution, differences those of neighbours in rows and columns
-(they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w is 1, or
-shifts weight to what moves where the data know it (steady_jax.train.moving).
+x are the pixels, y the decoded sample of the latents' distribution, e = x - y, differences those of neighbours in rows
+and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w is
+1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The third part is against errors that
+come and go: a causal decoder has no past at the first frames, and what stands still seems to change after them.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from steady_jax import parallel, parameters
-from steady_jax.models.wan_vae import WanVAE
+from steady_jax.models.wan_vae import VAEConfig, WanVAE
 from steady_jax.pixels import from_uint8, to_uint8
 from steady_jax.program import Program
 from steady_jax.shapes import Array, Bool, Float, Int, UInt8
@@ -41,16 +42,19 @@ class VAESettings:
     """Weights of the loss's parts, and where the training begins."""
 
     gradient: float = 0.5  # g of equation (1)
+    still: float = 0.0  # s
     kl: float = 2e-4  # k
     moving: float = 0.0  # v of steady_jax.train.moving; above 0 the data must have "moving"
+    # False: latents stay what they are, and with them all that was learnt from them; the decoder alone is trained
+    train_encoder: bool = True
     # of latents in a network that begins with random weights; at 0 the decoder would begin with almost pure noise
     log_variance: float = -5.0
 
     def __post_init__(self) -> None:
-        if min(self.gradient, self.kl, self.moving) < 0:
+        if min(self.gradient, self.still, self.kl, self.moving) < 0:
             raise ValueError(
-                f"weights of a loss must not be negative, got gradient {self.gradient}, kl {self.kl} and "
-                f"moving {self.moving}"
+                f"weights of a loss must not be negative, got gradient {self.gradient}, still {self.still}, "
+                f"kl {self.kl} and moving {self.moving}"
             )
         if not LOG_VARIANCES[0] <= self.log_variance <= LOG_VARIANCES[1]:
             raise ValueError(f"log_variance must lie in {LOG_VARIANCES}, got {self.log_variance}")
@@ -131,15 +135,19 @@ class VAEStage(BaseStage):
         return {f"{index}-reconstruction": clip for index, clip in enumerate(both[: self.count])}
 
     def export(self, state: TrainState, folder: Path) -> None:
-        """See Stage. Latents are normalised by their mean and deviation over the held-out batches."""
+        """See Stage. Latents are normalised by their mean and deviation over the held-out batches, if they are new."""
         config, weights = self.setup.learners[VAE].network.config, best(state, VAE)
+        if self.settings.train_encoder:
+            config = self._normalising(config, weights)
+        export(folder, {"vae": weights}, {"vae": config}, self.setup.copied)
+
+    def _normalising(self, config: VAEConfig, weights: WanVAE) -> VAEConfig:
         sums = [self.programs["moments"](weights, batch["pixels"]) for batch in self.held_out_batches()]
         if not sums:
             raise ValueError("latents are normalised by their spread over held-out clips; set data.held_out above 0")
         mean, square = (np.mean([np.asarray(each[part]) for each in sums], axis=0) for part in range(2))
         spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
-        config = dataclasses.replace(config, latent_mean=mean.tolist(), latent_std=spread.tolist())
-        export(folder, {"vae": weights}, {"vae": config}, self.setup.copied)
+        return dataclasses.replace(config, latent_mean=mean.tolist(), latent_std=spread.tolist())
 
 
 def weighted_l1(
@@ -171,6 +179,8 @@ def _with_log_variance(vae: WanVAE, value: float) -> WanVAE:
 def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array, "3"]) -> tuple[Array, Metrics]:
     x, vae = from_uint8(clips["pixels"]), whole(vae)
     mean, log_variance = vae.moments(x)
+    if not settings.train_encoder:
+        mean, log_variance = jax.lax.stop_gradient((mean, log_variance))
     log_variance = jnp.clip(log_variance, *LOG_VARIANCES)
     z = mean + jnp.exp(log_variance / 2) * jax.random.normal(key(ids), mean.shape)
     y = vae.decode_at_once(vae.normalised(z))
@@ -179,15 +189,22 @@ def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array,
     parts = {
         **errors,
         "gradient_l1": _of_differences(x, y),
+        "still_l1": _of_changes(x - y),
         "kl": kl,
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
-    return l1 + settings.gradient * parts["gradient_l1"] + settings.kl * kl, parts
+    loss = l1 + settings.gradient * parts["gradient_l1"] + settings.still * parts["still_l1"] + settings.kl * kl
+    return loss, parts
 
 
 def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
     """Mean distance of the differences between neighbouring pixels, over rows and over columns."""
     return sum(jnp.mean(jnp.abs(jnp.diff(x - y, axis=axis))) for axis in (2, 3)) / 2
+
+
+def _of_changes(error: Pixels) -> Float[Array, ""]:
+    """Mean distance of an error from its own mean over time."""
+    return jnp.mean(jnp.abs(error - jnp.mean(error, axis=1, keepdims=True)))
 
 
 def _gradient(
