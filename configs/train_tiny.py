@@ -80,7 +80,8 @@ def _vae_decoder(config: ConfigDict) -> None:
     _reconstruct(config, frames=5, batch=4, steps=1500, rate=1e-3, held_out=80)
     config.init = str(RUNS / "vae" / "model")
     config.data.seed = 4
-    config.loss.train_encoder = False  # latents are in use by now
+    config.loss.train_encoder = False  # latents stay what they are
+    config.optimiser.weight_decay = 0.0
     config.loss.moving, config.loss.still = 1.0, 1.0
 
 

@@ -130,9 +130,14 @@ def _vae(build: Build) -> VAEStage:
     setup, settings = build.setup({VAE: build.learner("init", "vae", config.optimiser)}, {}), VAESettings(**config.loss)
     if not config.data.held_out:
         raise ValueError("latents are normalised by their spread over held-out clips; set data.held_out above 0")
-    if not (settings.train_encoder or config.init):
+    if not settings.train_encoder and not config.init:
         raise ValueError(
-            "train_encoder=False trains the decoder of a VAE that is there: name its folder with config.init"
+            "train_encoder=False trains the decoder of a VAE that is there; name its folder with config.init"
+        )
+    if not settings.train_encoder and config.optimiser.weight_decay:
+        raise ValueError(
+            "train_encoder=False leaves the encoder as it is, and weight decay would shrink it; set "
+            f"optimiser.weight_decay to 0, got {config.optimiser.weight_decay:g}"
         )
     check_moving(settings.moving, build.items[0][0])
     return VAEStage(setup, settings, held_out=build.held_out(), samples=config.samples)

@@ -3,9 +3,9 @@
     L = mean w |x - y| + g * mean |differences of x - differences of y| + s * mean |e - mean of e over time| + k * KL  (1)
 
 x are the pixels, y the decoded sample of the latents' distribution, e = x - y, differences those of neighbours in rows
-and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w is
-1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The third part is against errors that
-come and go: a causal decoder has no past at the first frames, and what stands still seems to change after them.
+and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w
+is 1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The third part is against errors
+that come and go: a causal decoder has no past at the first frames, and what stands still seems to change after them.
 """
 
 import dataclasses
