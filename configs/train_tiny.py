@@ -1,7 +1,7 @@
 r"""The whole training chain at a size for a plain CPU: from procedural clips to a distilled student, 64x64.
 
-    for stage in tokenizer vae_images vae_short vae latents_short teacher_short latents_middle teacher_middle \
-        latents teacher latents_long teacher_long ode_pairs ode_init dmd_short dmd compare; do
+    for stage in tokenizer vae_images vae_short vae vae_decoder latents_short teacher_short latents_middle \
+        teacher_middle latents teacher latents_long teacher_long ode_pairs ode_init dmd_short dmd compare; do
         python scripts/train.py --config=configs/train_tiny.py:$stage
     done
     python scripts/sample.py --config=configs/tiny.py --checkpoint=runs/tiny/dmd/model \
@@ -176,7 +176,7 @@ def _student(config: ConfigDict, *, clip: int, rollout: int) -> None:
     _small(config)
     _log_often(config)
     config.remat = "none"
-    config.vae, config.text_encoder = str(RUNS / "vae" / "model"), str(RUNS / "teacher" / "model")
+    config.vae, config.text_encoder = str(RUNS / "vae_decoder" / "model"), str(RUNS / "teacher" / "model")
     config.clip_frames, config.rollout_frames = clip, rollout
     config.block_frames, config.shift = BLOCK, SHIFT
     config.memory.update(MEMORY)

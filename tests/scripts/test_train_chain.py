@@ -30,6 +30,7 @@ STAGES = {
     "vae_images": RECONSTRUCT,
     "vae_short": RECONSTRUCT,
     "vae": RECONSTRUCT,
+    "vae_decoder": RECONSTRUCT,
     "latents_short": RECORDS,
     "teacher_short": FLOW,
     "latents_middle": RECORDS,

@@ -55,7 +55,17 @@ def place(tmp_path_factory):
     """A folder with what the configs name, as if the stages before had run."""
     folder = tmp_path_factory.mktemp("chain")
     tokenizer = write_tiny_tokenizer(folder / "pieces")
-    for name in ("vae", "vae_short", "teacher", "teacher_middle", "teacher_long", "ode_init", "dmd_short", "dmd"):
+    for name in (
+        "vae",
+        "vae_short",
+        "vae_decoder",
+        "teacher",
+        "teacher_middle",
+        "teacher_long",
+        "ode_init",
+        "dmd_short",
+        "dmd",
+    ):
         described(folder / "runs/tiny" / name / "model", tokenizer, MODELS["tiny"])
     described(folder / "runs/tiny/tokenizer", tokenizer, MODELS["tiny"], ())
     described(folder / "1.3b", tokenizer, MODELS["1.3b"])
@@ -262,6 +272,8 @@ def change(config, key, value):
             {"data.held_out": 30},
             r"data\.held_out must be whole batches of 4 items \(batch / accumulate\), got 30",
         ),
+        ("vae_decoder", {"init": None}, r"trains the decoder of a VAE that is there; .* config\.init"),
+        ("vae_decoder", {"optimiser.weight_decay": 0.01}, r"set optimiser\.weight_decay to 0, got 0\.01"),
         ("vae", {"data.held_out": 0}, "spread over held-out clips; set data.held_out above 0"),
         ("vae", {"optimiser.warmup": 1500}, "warmup must be shorter than the training, got 1500 of 1500 updates"),
         (

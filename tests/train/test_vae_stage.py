@@ -7,12 +7,12 @@ import pytest
 from helpers_stages import VAE as SIZES
 from helpers_stages import copied, network, setup
 
-from steady_jax import checkpoint
+from steady_jax import checkpoint, parameters
 from steady_jax.models.wan_vae import VAEConfig, WanVAE
 from steady_jax.pixels import from_uint8
 from steady_jax.train.moving import check_moving
 from steady_jax.train.optimiser import OptimiserSettings
-from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage, weighted_l1
+from steady_jax.train.stages.vae import VAE, VAESettings, VAEStage, changes, weighted_l1
 
 BATCH, FRAMES, SIZE = 2, 3, 16  # pixel frames, rows and columns
 # the average moves at once, so that a few updates show in it
@@ -31,7 +31,7 @@ def clips(seed):
 
 
 HELD_OUT = [clips(100), clips(101)]
-SETTINGS = VAESettings(moving=2.0)
+SETTINGS = VAESettings(moving=2.0, still=0.1)
 MOVING = 8 * 8 / SIZE**2  # share of the pixels
 
 
@@ -64,7 +64,8 @@ def test_it_learns(stage, trained):
 def test_the_loss_is_the_sum_of_its_parts(trained):
     for one in trained[1]:
         l1 = (one["l1"] + SETTINGS.moving * MOVING * one["moving_l1"]) / (1 + SETTINGS.moving * MOVING)
-        total = l1 + SETTINGS.gradient * one["gradient_l1"] + SETTINGS.kl * one["kl"]
+        rest = {"gradient": "gradient_l1", "still": "still_l1", "kl": "kl"}
+        total = l1 + sum(getattr(SETTINGS, weight) * one[part] for weight, part in rest.items())
         np.testing.assert_allclose(one["loss"], total, rtol=1e-5)
 
 
@@ -77,6 +78,22 @@ def test_latents_of_the_exported_folder_are_normalised(stage, trained, tmp_path)
     latents = np.concatenate([encode(vae, from_uint8(batch["pixels"])) for batch in HELD_OUT])
     np.testing.assert_allclose(latents.mean((0, 1, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(latents.std((0, 1, 2, 3)), 1, atol=1e-3)
+
+
+def test_an_encoder_that_is_not_trained_stays_with_its_latents(model, tmp_path):
+    still = dataclasses.replace(QUICK, weight_decay=0.0)
+    made = setup({VAE: network("vae", model(0))}, optimiser=still)
+    stage = VAEStage(made, VAESettings(train_encoder=False), held_out=lambda: iter(HELD_OUT))
+    state = stage.start()
+    before = {path: np.asarray(array) for path, array in parameters.named(state.networks[VAE].weights).items()}
+    for step in range(2):
+        state, _ = stage.train_step(step, state, clips(step))
+    after = parameters.named(state.networks[VAE].weights)
+    moved = {path.split("/")[0] for path in before if not np.array_equal(before[path], after[path])}
+    assert moved == {"decoder", "from_latent"}
+    stage.export(state, tmp_path / "model")
+    config = checkpoint.describe(tmp_path / "model", parts=["vae"]).parts["vae"].config(VAEConfig, dtype="float32")
+    assert (config.latent_mean, config.latent_std) == (SIZES.latent_mean, SIZES.latent_std)
 
 
 def test_samples_show_a_clip_beside_its_reconstruction(stage, trained):
@@ -94,7 +111,7 @@ def test_latents_cannot_be_normalised_by_nothing(stage, model, trained, tmp_path
 
 
 def test_weights_of_the_loss_are_not_negative():
-    with pytest.raises(ValueError, match=r"must not be negative, got gradient -1, kl 0\.0 and moving 0\.0"):
+    with pytest.raises(ValueError, match=r"must not be negative, got gradient -1, kl 0\.0, still 0\.0 and moving 0\.0"):
         VAESettings(-1, 0.0)
     with pytest.raises(ValueError, match=r"must not be negative, .* moving -0\.5"):
         VAESettings(moving=-0.5)
@@ -114,6 +131,12 @@ def test_every_clip_counts_the_same_however_much_of_it_moves():
     assert unknown == found["l1"]
     assert set(parts) == {"l1"}
     assert weighted_l1(x, y, jnp.zeros_like(moving), 3.0)[1]["moving_l1"] == 0
+
+
+def test_an_error_that_stays_does_not_count_as_one_that_comes_and_goes():
+    error = jnp.zeros((1, 4, 2, 2, 3)) + 5
+    assert changes(error) == 0
+    assert changes(error.at[:, 0].add(4.0)) == 1.5  # one of four frames is 3 from the mean, three are 1
 
 
 def test_what_moves_must_be_known_to_weigh_more(stage):

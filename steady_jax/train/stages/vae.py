@@ -1,10 +1,10 @@
 """The VAE: reconstruction of clips. Needed for small models; the real ones take Wan's.
 
-    L = mean w |x - y| + g * mean |differences of x - differences of y| + s * mean |e - mean of e over time| + k * KL  (1)
+    L = mean w |x - y| + g * mean |differences of x - differences of y| + k * KL + s * mean |e - its mean in time|  (1)
 
 x are the pixels, y the decoded sample of the latents' distribution, e = x - y, differences those of neighbours in rows
 and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w
-is 1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The third part is against errors
+is 1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The last part is against errors
 that come and go: a causal decoder has no past at the first frames, and what stands still seems to change after them.
 """
 
@@ -42,8 +42,8 @@ class VAESettings:
     """Weights of the loss's parts, and where the training begins."""
 
     gradient: float = 0.5  # g of equation (1)
-    still: float = 0.0  # s
     kl: float = 2e-4  # k
+    still: float = 0.0  # s
     moving: float = 0.0  # v of steady_jax.train.moving; above 0 the data must have "moving"
     # False: latents stay what they are, and with them all that was learnt from them; the decoder alone is trained
     train_encoder: bool = True
@@ -53,8 +53,8 @@ class VAESettings:
     def __post_init__(self) -> None:
         if min(self.gradient, self.still, self.kl, self.moving) < 0:
             raise ValueError(
-                f"weights of a loss must not be negative, got gradient {self.gradient}, still {self.still}, "
-                f"kl {self.kl} and moving {self.moving}"
+                f"weights of a loss must not be negative, got gradient {self.gradient}, kl {self.kl}, "
+                f"still {self.still} and moving {self.moving}"
             )
         if not LOG_VARIANCES[0] <= self.log_variance <= LOG_VARIANCES[1]:
             raise ValueError(f"log_variance must lie in {LOG_VARIANCES}, got {self.log_variance}")
@@ -169,6 +169,11 @@ def weighted_l1(
     return weighted, {**found, "moving_l1": jnp.sum(moving * errors) / jnp.maximum(jnp.sum(moving), 1)}
 
 
+def changes(error: Pixels) -> Float[Array, ""]:
+    """The last part of (1): the mean distance of an error from its own mean over time."""
+    return jnp.mean(jnp.abs(error - jnp.mean(error, axis=1, keepdims=True)))
+
+
 def _with_log_variance(vae: WanVAE, value: float) -> WanVAE:
     arrays, channels = parameters.named(vae), vae.config.channels
     bias = arrays[BIAS]
@@ -189,7 +194,7 @@ def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array,
     parts = {
         **errors,
         "gradient_l1": _of_differences(x, y),
-        "still_l1": _of_changes(x - y),
+        "still_l1": changes(x - y),
         "kl": kl,
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
@@ -200,11 +205,6 @@ def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array,
 def _of_differences(x: Pixels, y: Pixels) -> Float[Array, ""]:
     """Mean distance of the differences between neighbouring pixels, over rows and over columns."""
     return sum(jnp.mean(jnp.abs(jnp.diff(x - y, axis=axis))) for axis in (2, 3)) / 2
-
-
-def _of_changes(error: Pixels) -> Float[Array, ""]:
-    """Mean distance of an error from its own mean over time."""
-    return jnp.mean(jnp.abs(error - jnp.mean(error, axis=1, keepdims=True)))
 
 
 def _gradient(
