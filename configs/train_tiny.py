@@ -82,7 +82,7 @@ def _vae_decoder(config: ConfigDict) -> None:
     config.data.seed = 4
     config.loss.train_encoder = False  # latents stay what they are
     config.optimiser.weight_decay = 0.0
-    config.loss.moving, config.loss.still = 1.0, 1.0
+    config.loss.moving, config.loss.still = 1.0, 3.0
 
 
 def _reconstruct(config: ConfigDict, *, frames: int, batch: int, steps: int, rate: float, held_out: int) -> None:

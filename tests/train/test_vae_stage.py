@@ -135,8 +135,11 @@ def test_every_clip_counts_the_same_however_much_of_it_moves():
 
 def test_an_error_that_stays_does_not_count_as_one_that_comes_and_goes():
     error = jnp.zeros((1, 4, 2, 2, 3)) + 5
-    assert changes(error) == 0
-    assert changes(error.at[:, 0].add(4.0)) == 1.5  # one of four frames is 3 from the mean, three are 1
+    assert changes(error, None) == 0
+    blinking = error.at[:, 0, 0].add(4.0)  # the upper row: one of four frames is 3 from the mean, three are 1
+    assert changes(blinking, None) == 0.75
+    assert changes(blinking, jnp.array([[[False, False], [True, True]]])) == 1.5
+    assert changes(blinking, jnp.ones((1, 2, 2), bool)) == 0
 
 
 def test_what_moves_must_be_known_to_weigh_more(stage):

@@ -5,7 +5,8 @@
 x are the pixels, y the decoded sample of the latents' distribution, e = x - y, differences those of neighbours in rows
 and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w
 is 1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The last part is against errors
-that come and go: a causal decoder has no past at the first frames, and what stands still seems to change after them.
+that come and go, and counts only where nothing moves if that is known: a causal decoder has no past at the first frames,
+and what stands still seems to change after them.
 """
 
 import dataclasses
@@ -169,9 +170,17 @@ def weighted_l1(
     return weighted, {**found, "moving_l1": jnp.sum(moving * errors) / jnp.maximum(jnp.sum(moving), 1)}
 
 
-def changes(error: Pixels) -> Float[Array, ""]:
-    """The last part of (1): the mean distance of an error from its own mean over time."""
-    return jnp.mean(jnp.abs(error - jnp.mean(error, axis=1, keepdims=True)))
+def changes(error: Pixels, moving: Bool[Array, "b height width"] | None) -> Float[Array, ""]:
+    """The last part of (1): the mean distance of an error from its own mean over time, where nothing moves.
+
+    Args:
+        error: of pixels.
+        moving: where anything may move; None: not known, and all pixels count.
+    """
+    distances = jnp.mean(jnp.abs(error - jnp.mean(error, axis=1, keepdims=True)), axis=(1, 4))
+    if moving is None:
+        return jnp.mean(distances)
+    return jnp.sum(~moving * distances) / jnp.maximum(jnp.sum(~moving), 1)
 
 
 def _with_log_variance(vae: WanVAE, value: float) -> WanVAE:
@@ -194,7 +203,7 @@ def _loss(key, settings: VAESettings, vae: WanVAE, clips: Batch, ids: Int[Array,
     parts = {
         **errors,
         "gradient_l1": _of_differences(x, y),
-        "still_l1": changes(x - y),
+        "still_l1": changes(x - y, clips.get(MOVING)),
         "kl": kl,
         "psnr": -10 * jnp.log10(jnp.mean(jnp.square(x - y)) / 4),  # pixels span 2
     }
