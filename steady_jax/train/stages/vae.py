@@ -5,8 +5,8 @@
 x are the pixels, y the decoded sample of the latents' distribution, e = x - y, differences those of neighbours in rows
 and columns (they keep edges sharp), KL the divergence from a standard normal distribution, a mean over all numbers. w
 is 1, or shifts weight to what moves where the data know it (steady_jax.train.moving). The last part is against errors
-that come and go, and counts only where nothing moves if that is known: a causal decoder has no past at the first frames,
-and what stands still seems to change after them.
+that come and go, only where nothing moves if that is known: a causal decoder has no past at the first frames, and what
+stands still seems to change after them.
 """
 
 import dataclasses
