@@ -239,7 +239,7 @@ def test_an_unfinished_video_goes_on_only_as_it_began(stopped):
     before = contents(video.parent)
     for more, message in (
         ([], f"{video} is unfinished: --resume goes on with it"),
-        (["--resume", "--config.memory.alpha=0.5"], "(pipeline.memory.alpha: 0.99 -> 0.5)"),
+        (["--resume", "--config.memory.alpha=0.5"], "(pipeline.memory.alpha: 0.999 -> 0.5)"),
         (["--resume", "--config.compact_states=True"], "go on with --config.compact_states=False"),
     ):
         done = script("sample", *words, *more)
