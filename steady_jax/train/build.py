@@ -128,7 +128,7 @@ def prompts_of(config: ConfigDict) -> Source:
 def _vae(build: Build) -> VAEStage:
     config = build.config
     setup, settings = build.setup({VAE: build.learner("init", "vae", config.optimiser)}, {}), VAESettings(**config.loss)
-    if not config.data.held_out:
+    if settings.train_encoder and not config.data.held_out:
         raise ValueError("latents are normalised by their spread over held-out clips; set data.held_out above 0")
     if not settings.train_encoder and not config.init:
         raise ValueError(

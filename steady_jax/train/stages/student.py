@@ -18,8 +18,10 @@ from steady_jax.train.self_rollout import RolloutSettings
 
 
 def sampler(rollout: RolloutSettings, mesh: Mesh) -> Program:
-    """The program (weights, embeddings, seeds) -> latents of whole rollouts as training makes them, but with all calls
-    and finished blocks stored clean."""
+    """The program (weights, embeddings, seeds) -> latents of whole rollouts.
+
+    They are made as in training, under the same memory, but with all calls and finished blocks stored clean.
+    """
     rollout = dataclasses.replace(rollout, context_sigma=0.0)
     return Program(functools.partial(_sample, rollout), results=parallel.replicated(mesh))
 
