@@ -12,7 +12,7 @@ import numpy as np
 
 from steady_jax.evaluation.energy import bootstrap_interval
 from steady_jax.evaluation.report import TRUE
-from steady_jax.evaluation.summary import paired
+from steady_jax.evaluation.summary import Summary, paired
 from steady_jax.trial.record import Record
 
 OfKind = Mapping[str, Sequence[Record]]
@@ -149,9 +149,17 @@ def _differences(results: Results) -> dict[str, str]:
 
 
 def _difference(one: OfKind, other: OfKind, values: Mapping[str, Value]) -> str:
-    found = paired(*({key: [row] for key, row in _by_video(of_kind, values).items()} for of_kind in (one, other)))
-    rows = [[name, _cell(row.mean), _interval(row.interval), row.prompts, row.abstained] for name, row in found.items()]
-    return _table(["measure", "mean difference", "95 % interval", "prompts", "abstained"], rows)
+    found = _paired(one, other, values)
+    by_kind = [_paired({kind: one[kind]}, {kind: other[kind]}, values) for kind in one]
+    rows = []
+    for name, row in found.items():
+        means = [_cell(part[name].mean) for part in (found, *by_kind)]
+        rows.append([name, *means, _interval(row.interval), row.prompts, row.abstained])
+    return _table(["measure", "mean difference", *one, "95 % interval of the mean", "prompts", "abstained"], rows)
+
+
+def _paired(one: OfKind, other: OfKind, values: Mapping[str, Value]) -> Mapping[str, Summary]:
+    return paired(*({key: [row] for key, row in _by_video(of_kind, values).items()} for of_kind in (one, other)))
 
 
 def _by_video(of_kind: OfKind, values: Mapping[str, Value]) -> dict[str, dict[str, float | None]]:
@@ -168,8 +176,8 @@ def _all_measures(results: Results) -> str:
     names = dict.fromkeys(name for of_kind in results.values() for one in _records(of_kind) for name in one["whole"])
     rows = []
     for name in names:
-        found = [_median(medians(of_kind, _whole(name)).values()) for of_kind in results.values()]
-        rows.append([name.removesuffix(TRUE) + " (true region)" * name.endswith(TRUE), *map(_cell, found)])
+        cells = [_cell_of_all(of_kind, name) for of_kind in results.values()]
+        rows.append([name.removesuffix(TRUE) + " (true region)" * name.endswith(TRUE), *cells])
     counted: dict[str, Callable[[Record], bool]] = {
         "videos without motion to measure": lambda one: one["whole"]["energy_ratio"] is None,
         "videos whose regions are a guess": lambda one: one["fell_back"],
@@ -177,6 +185,12 @@ def _all_measures(results: Results) -> str:
     for title, told in counted.items():
         rows.append([title, *(sum(map(told, _records(of_kind))) for of_kind in results.values())])
     return _table(["measure", *results], rows)
+
+
+def _cell_of_all(of_kind: OfKind, name: str) -> str:
+    told = [one["whole"][name] for one in _records(of_kind) if name in one["whole"]]
+    abstained = sum(value is None for value in told)
+    return _cell(_median(medians(of_kind, _whole(name)).values())) + f" ({abstained} abstain)" * bool(abstained)
 
 
 def _records(of_kind: OfKind) -> list[Record]:

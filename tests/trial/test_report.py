@@ -49,6 +49,12 @@ def test_medians_leave_out_what_abstains():
     assert row == ["steady", "28.00", "24.00", "26.00"]
 
 
+def test_how_many_abstain_is_told():
+    rows = {row[0]: row[1:] for row in table("All measures of whole videos")}
+    assert rows["background_psnr"] == ["26.00 (1 abstain)"]
+    assert rows["fBD"] == ["1.00"]
+
+
 def test_a_video_that_does_not_move_has_kept_no_motion():
     still = [record("sea", "sea", "sea", ratio=None, energy=None)] * 2
     _, row = table("Motion: flow of the last quarter over the first", {"steady": {"sea": [*still, SEA[0]]}})
@@ -86,7 +92,8 @@ def test_differences_are_taken_video_by_video():
     assert found["named rightly, first 5 s"][0] == "0.50"
     assert found["log2 of sharpness"][0] == "-0.75"
     assert found["background, dB"][0] == f"{(10 + 6 - 6) / 3:.2f}"
-    assert found["background, dB"][2:] == ["3", "1"]
+    assert found["background, dB"][1:3] == ["8.00", "-6.00"]  # of each kind
+    assert found["background, dB"][4:] == ["3", "1"]
     window = {"sea": [record("sea", "fog", "fog")] * 3, "fire": [record("fire", "fog", "fog")]}
     rows = table("steady minus window, on the same prompts", {**RESULTS, "window": window})
     found = {row[0]: row[1:] for row in rows[1:]}
