@@ -163,7 +163,7 @@ def _flow(config: ConfigDict, latents: str, *, frames: int, batch: int, steps: i
 
 def _ode_pairs(config: ConfigDict) -> None:
     _small(config)
-    # of clips of 9 frames the teacher that ended with them knows more: held-out loss .787, the next one's is .843
+    # of 9 latent frames the teacher that ended with such clips knows more: held-out loss .787, the next one's is .843
     config.teacher, config.text_encoder = str(RUNS / "teacher_middle" / "model"), str(RUNS / "teacher" / "model")
     config.vae = str(RUNS / "vae" / "model")
     config.data.kind = "nature_prompts"
