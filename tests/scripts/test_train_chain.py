@@ -107,7 +107,7 @@ def test_rewards_weigh_the_same_student(chain):
         "    made.workdir = 'runs/tiny/redmd'\n"
         "    return made\n"
     )
-    script("train", f"--config={config}", *STUDENT, "--reward=motion", folder=chain)
+    script("train", f"--config={config}", *STAGES["dmd"], "--reward=motion", folder=chain)
     lines = (chain / "runs/tiny/redmd/metrics.jsonl").read_text().splitlines()
     assert any("generator/reward" in json.loads(line) for line in lines)
 

@@ -82,8 +82,10 @@ def check(asked, stages, folder):
 
 
 def assert_same(found, limit):
-    for metrics, alone in zip(*found["metrics"], strict=True):
-        assert metrics == pytest.approx(alone, rel=1e-4)
+    first, *later = zip(*found["metrics"], strict=True)
+    assert first[0] == pytest.approx(first[1], rel=1e-4)
+    for metrics, alone in later:  # of weights that differ by up to `limit`, after a step of Adam
+        assert metrics == pytest.approx(alone, rel=limit / 10)
     assert max(found["differences"].values()) < limit, found["differences"]
     assert len(found["differences"]) > 100
 
